@@ -1,0 +1,1 @@
+"""The NumPy engine: the reference that the others are held against."""

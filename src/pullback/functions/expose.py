@@ -1,0 +1,49 @@
+"""How a function becomes a name of the package, a method of Tensor, and an in-place method."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..tensor import Tensor
+from ..views import update
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PUBLIC: dict[str, Callable[..., Any]] = {}  # what `pullback.NAME` offers
+
+
+def public(*, method: bool = True, function: bool = True, inplace: bool = False, name: str | None = None) -> Callable[[F], F]:
+    """Offer a function as `pullback.name`, as `Tensor.name`, and as `Tensor.name_` which writes its result into its first argument."""
+
+    def offer(f: F) -> F:
+        own = name or f.__name__.rstrip("_")
+        if function:
+            PUBLIC[own] = f
+        if method:
+            setattr(Tensor, own, f)
+        if inplace:
+            setattr(Tensor, own + "_", in_place(f, own))
+            PUBLIC[own + "_"] = getattr(Tensor, own + "_")
+        return f
+
+    return offer
+
+
+def in_place(f: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`x.name_(...)`: x becomes f(x, ...)."""
+
+    @functools.wraps(f)
+    def write(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return update(self, f(self, *args, **kwargs))
+
+    write.__name__ = write.__qualname__ = name + "_"
+    write.__doc__ = f"{name}, written over the tensor itself."
+    return write
+
+
+def also_known_as(f: Callable[..., Any], *names: str, method: bool = True, inplace: bool = False) -> None:
+    """Further names of a function (`mul` is also `multiply`)."""
+    for other in names:
+        public(method=method, inplace=inplace, name=other)(f)

@@ -1,0 +1,444 @@
+"""An op is one record: all that the system knows about it stands in one place.
+
+    mul = op("mul", "x * y", inputs="x y", torch="torch.mul(x, y)",
+             numpy=np.multiply, infer=elementwise, dtypes=promoting, flops=per_element(1),
+             vjp={"x": lambda g, y: mul(g, y),          # d(xy) = y dx + x dy
+                  "y": lambda g, x: mul(g, x)},
+             samples=pairs)
+
+A pullback rule takes the cotangent `g` and then whatever it names: an input (`x`), the result (`out`, or `out0`, `out1`
+of several), an input's shape or dtype (`x_shape`, `x_dtype`), a parameter of the op (`dim`), or `needed` (which inputs
+want a cotangent); an op of any number of inputs has `*xs`. What an op saves follows from what its needed rules name; nothing else is kept.
+
+Rules are written with ops, and ops take Tensors (recorded) or raw arrays (not recorded). So one rule serves a plain
+backward pass, higher order derivatives, capture and every engine.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..dtypes import BOOL, F32, F64, FLOATS, HALVES, I64, dtype, get_default_dtype, result_dtype
+from ..errors import DTypeError, PullbackError, RangeError, ShapeError, fail
+from ..modes import MODES
+
+Array = Any  # an ndarray, a symbol, a jax.Array: whatever class has an implementation
+Shape = tuple[int, ...]
+
+
+class Spec(NamedTuple):
+    """What can be known of an array without its values."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+class Sample(NamedTuple):
+    """One call of an op, used to test it."""
+
+    inputs: tuple[Any, ...]
+    params: dict[str, Any] = {}
+    smooth: bool = True  # False: at a kink or tie, or not finite; finite differences mean nothing there
+    note: str = ""
+
+
+class Rule(NamedTuple):
+    """A pullback rule and where each of its arguments comes from."""
+
+    call: Callable[..., Any]
+    sources: tuple[tuple[str, Any], ...]
+
+
+class Plan(NamedTuple):
+    """For one set of inputs that want gradients: what to save, and which rules to run on which of it."""
+
+    held: tuple[int, ...]  # arrays to save, as places in (*inputs, *results)
+    facts: tuple[Callable[[Sequence[Any], dict[str, Any]], Any], ...]  # shapes, parameters ...: (arrays, params) -> value
+    calls: tuple[tuple[int, Callable[..., Any], tuple[int, ...]], ...]  # (input, rule, places in what was saved)
+
+
+OPS: dict[str, Op] = {}
+
+# The class of the arrays chooses the implementation: class -> call(op, inputs, params). NumPy's stands in Op.run;
+# Tensor (the tape) and symbolic arrays put themselves in here.
+IMPLEMENTATIONS: dict[type, Callable[[Op, Sequence[Any], dict[str, Any]], Any]] = {}
+_PLAIN = {np.ndarray, float, int, bool, type(None)}
+
+
+def implementation_for(cls: type) -> Callable[[Op, Sequence[Any], dict[str, Any]], Any] | None:
+    """What runs an op on arrays of this class; None is NumPy."""
+    for base in cls.__mro__:
+        if base in IMPLEMENTATIONS:
+            IMPLEMENTATIONS[cls] = IMPLEMENTATIONS[base]
+            return IMPLEMENTATIONS[base]
+    _PLAIN.add(cls)
+    return None
+
+
+class Op:
+    """A record. Calling it runs it on Tensors, raw arrays, or anything that has registered an implementation."""
+
+    def __init__(self, name: str, formula: str, **fields: Any) -> None:
+        self.name, self.formula = name, formula
+        names: str = fields.pop("inputs")
+        self.variadic = names.startswith("*")
+        self.inputs: tuple[str, ...] = tuple(names.removeprefix("*").split())
+        self.numpy: Callable[..., Any] = fields.pop("numpy")
+        self.infer: Callable[..., Any] = fields.pop("infer")
+        self.dtypes: Callable[[Op, list[Any]], tuple[list[Any], Any]] = fields.pop("dtypes")
+        self.torch: str = fields.pop("torch")
+        self.samples: Callable[[], list[Sample]] = fields.pop("samples")
+        self.flops: Callable[..., int] = fields.pop("flops", free)
+        self.view: bool = fields.pop("view", False)
+        self.outputs: int | Callable[..., int] = fields.pop("outputs", 1)
+        self.broadcasts: bool = fields.pop("broadcasts", self.infer in (elementwise, comparison))
+        self.decompose: Callable[..., Any] | None = fields.pop("decompose", None)
+        self.defaults = _defaults(self.numpy, len(self.inputs), self.variadic)
+        self.vjp: dict[str, Rule] = {k: Rule(f, self._sources(f)) for k, f in fields.pop("vjp", {}).items()}
+        self.vjp_all: Rule | None = None
+        if (joint := fields.pop("vjp_all", None)) is not None:
+            self.vjp_all = Rule(joint, self._sources(joint))
+        elif not self.vjp and self.decompose is not None:
+            self.vjp_all = replay_rule(self)
+        self.differentiable = bool(self.vjp) or self.vjp_all is not None
+        self._plans: dict[tuple[bool, ...], Plan] = {}
+        if fields:
+            raise TypeError(f"op {name!r} has no field {', '.join(fields)}")
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}: {self.formula}>"
+
+    def __reduce__(self) -> Any:
+        return OPS.__getitem__, (self.name,)
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        if not _PLAIN.issuperset(map(type, inputs)):
+            for x in inputs:
+                run = IMPLEMENTATIONS.get(type(x)) or implementation_for(type(x))
+                if run is not None:
+                    return run(self, inputs, params)
+        return self.run(inputs, params)
+
+    def run(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The NumPy implementation, on PyTorch's dtypes."""
+        given = arrays
+        try:
+            arrays, restore = self.dtypes(self, arrays)  # type: ignore[assignment,arg-type]
+            out = MODES.quietly(self.numpy, *arrays, **params)
+        except PullbackError:
+            raise
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
+            explain(self, given, params, error)
+        if type(out) is not np.ndarray or restore is not None:
+            out = _finish(out, restore)
+        if MODES.watchers:
+            for watch in MODES.watchers:
+                watch(self, arrays, params, out)
+        return out
+
+    def into(self, out: np.ndarray[Any, Any], *arrays: Any) -> None:
+        """Run an elementwise op and write its result over `out`."""
+        if isinstance(self.numpy, np.ufunc) and all(getattr(a, "dtype", out.dtype) is out.dtype for a in arrays):
+            if out.dtype is F32 or out.dtype is F64:
+                MODES.quietly(self.numpy, *arrays, out=out)
+                if MODES.watchers:
+                    for watch in MODES.watchers:
+                        watch(self, arrays, {}, out)
+                return
+        out[...] = self.run(arrays, {})
+
+    # -- pulling back ----------------------------------------------------------------------------------------------
+
+    def _sources(self, rule: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
+        """Where each argument of a rule, after the cotangent, comes from."""
+        parameters = list(inspect.signature(rule).parameters.values())[1:]
+        return tuple(("inputs", None) if p.kind is p.VAR_POSITIONAL else self._source(p.name) for p in parameters)
+
+    def _source(self, name: str) -> tuple[str, Any]:
+        stem, _, what = name.rpartition("_")
+        if self.variadic and stem == self.inputs[0] and what == "shapes":
+            return "shapes", None
+        if name in self.inputs:
+            return "input", self.inputs.index(name)
+        if stem in self.inputs and what in ("shape", "dtype"):
+            return what, self.inputs.index(stem)
+        if name == "out":
+            return "output", 0
+        if name.startswith("out") and name[3:].isdigit():
+            return "output", int(name[3:])
+        if name == "needed":
+            return "needed", None
+        return "param", name
+
+    def plan(self, needed: tuple[bool, ...]) -> Plan:
+        """What to save and what to run when just these inputs want a cotangent."""
+        plan = self._plans.get(needed)
+        if plan is None:
+            plan = self._plans[needed] = self._make_plan(needed)
+        return plan
+
+    def _make_plan(self, needed: tuple[bool, ...]) -> Plan:
+        n = len(needed)
+        if self.vjp_all is not None:
+            rules = [(-1, self.vjp_all)]
+        else:
+            rules = [(i, self.vjp[name]) for i, name in enumerate(self.inputs) if i < n and needed[i] and name in self.vjp]
+
+        def expanded(rule: Rule) -> list[tuple[str, Any]]:  # `*xs` is every input
+            return [e for s in rule.sources for e in ([("input", i) for i in range(n)] if s[0] == "inputs" else [s])]
+
+        sources = list(dict.fromkeys(source for _, rule in rules for source in expanded(rule)))
+        arrays = [s for s in sources if s[0] in ("input", "output") and (s[0] == "output" or s[1] < n)]
+        others = [s for s in sources if s not in arrays]
+        place = {source: k for k, source in enumerate(arrays + others)}
+        return Plan(
+            tuple(which if kind == "input" else n + which for kind, which in arrays),
+            tuple(self._fact(kind, which, needed) for kind, which in others),
+            tuple((i, rule.call, tuple(place[s] for s in expanded(rule))) for i, rule in rules),
+        )
+
+    def pull_view(self, g: Any, shape: Shape, params: dict[str, Any]) -> Any:
+        """A view op's rule by itself: g of the view, laid into zeros of the shape looked at."""
+        rule = self.vjp[self.inputs[0]]
+        return rule.call(g, *[shape if kind == "shape" else params.get(which, self.defaults.get(which)) for kind, which in rule.sources])
+
+    def _fact(self, kind: str, which: Any, needed: tuple[bool, ...]) -> Callable[[Sequence[Any], dict[str, Any]], Any]:
+        """How to read something that is not an array off a call."""
+        if kind == "shape":
+            return lambda arrays, params: getattr(arrays[which], "shape", ())
+        if kind == "dtype":
+            return lambda arrays, params: arrays[which].dtype
+        if kind == "shapes":
+            return lambda arrays, params: tuple(a.shape for a in arrays)
+        if kind == "needed":
+            return lambda arrays, params: needed
+        if kind == "input":  # left out by the caller
+            return lambda arrays, params: None
+        default = self.defaults.get(which)
+        return lambda arrays, params: params.get(which, default)
+
+
+def op(name: str, formula: str, **fields: Any) -> Op:
+    """Make an op's record and enter it in the table."""
+    if name in OPS:
+        raise ValueError(f"there are two ops called {name!r}")
+    OPS[name] = record = Op(name, formula, **fields)
+    return record
+
+
+def replay_rule(self: Op) -> Rule:
+    """The pullback of an op that only says what it is composed of: run the composition and walk back through it."""
+
+    def rule(g: Any, *saved: Any) -> Any:
+        inputs, params, needed = saved[: len(self.inputs)], dict(zip(self.defaults, saved[len(self.inputs) : -1], strict=True)), saved[-1]
+        return REPLAY[0](self.decompose, inputs, params, needed, g)
+
+    sources = [("input", i) for i in range(len(self.inputs))] + [("param", p) for p in self.defaults] + [("needed", None)]
+    return Rule(rule, tuple(sources))
+
+
+REPLAY: list[Callable[..., Any]] = []  # the tape's vjp-of-a-function, put here by the tape
+
+
+def _defaults(function: Callable[..., Any], inputs: int, variadic: bool) -> dict[str, Any]:
+    """The op's parameters and their defaults, read off its NumPy implementation."""
+    if isinstance(function, np.ufunc):
+        return {}
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        return {}
+    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if variadic else parameters[inputs:]
+    return {p.name: p.default for p in own}
+
+
+def _finish(out: Any, restore: Any) -> Any:
+    """NumPy's scalars become 0-d arrays; results computed in float32 for a half type go back to it."""
+    if type(out) is tuple:
+        return tuple(_finish(o, restore) for o in out)
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    return out.astype(restore) if restore is not None and out.dtype == F32 else out
+
+
+# -- dtype rules: arrays -> (arrays to compute on, half type to give back or None) --------------------------------------
+
+
+def promoting(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """PyTorch's promotion: all inputs in their common type; Python numbers are weak."""
+    first = arrays[0]
+    if type(first) is np.ndarray and ((d := first.dtype) is F32 or d is F64):
+        for a in arrays[1:]:
+            cls = type(a)
+            if cls is float or cls is int or (cls is np.ndarray and a.dtype is d):
+                continue
+            break
+        else:
+            return arrays, None
+    return _convert(arrays, result_dtype(arrays))  # type: ignore[arg-type]
+
+
+def floating(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """As `promoting`, and integers become the default float type."""
+    first = arrays[0]
+    if len(arrays) == 1 and type(first) is np.ndarray and (first.dtype is F32 or first.dtype is F64):
+        return arrays, None
+    common = result_dtype(arrays)  # type: ignore[arg-type]
+    return _convert(arrays, common if common in FLOATS else get_default_dtype().numpy)
+
+
+def summing(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """Integers and booleans add up in int64."""
+    first = arrays[0]
+    if first.dtype is F32 or first.dtype is F64:
+        return arrays, None
+    return _convert(arrays, first.dtype if first.dtype in FLOATS else I64)
+
+
+def matching(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """All arrays must have one type already (matmul and its kin)."""
+    present = [a for a in arrays if a is not None]
+    common = present[0].dtype
+    for a in present:
+        if a.dtype is not common and a.dtype != common:
+            names = ", ".join(str(dtype.by_numpy[p.dtype]).removeprefix("pullback.") for p in present)
+            fail(DTypeError, f"{op.name}: expected one dtype, but got {names}", "convert one of them with .to(dtype)")
+    if common in HALVES:
+        return _convert(arrays, common)
+    return arrays, None
+
+
+def per_input(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """Each array keeps its own type; the op moves data and does no arithmetic."""
+    return arrays, None
+
+
+def arithmetic(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """Each array keeps its own type, but half types are computed in float32 and given back as the first array's type."""
+    first = arrays[0]
+    if first.dtype not in HALVES:
+        return arrays, None
+    return [a.astype(F32) if getattr(a, "dtype", None) in HALVES else a for a in arrays], first.dtype
+
+
+def _convert(arrays: Sequence[Any], common: np.dtype[Any]) -> tuple[Sequence[Any], Any]:
+    compute = F32 if common in HALVES else common
+    converted = [
+        a if a is None else np.asarray(a, compute) if type(a) in (float, int, bool) else a.astype(compute, copy=False) for a in arrays
+    ]
+    return converted, (common if common in HALVES else None)
+
+
+# -- shape rules -----------------------------------------------------------------------------------------------------
+
+
+def elementwise(*xs: Any, **params: Any) -> Spec:
+    """Inputs broadcast against each other."""
+    return Spec(broadcast(*xs), next(x.dtype for x in xs if hasattr(x, "dtype")))
+
+
+def comparison(*xs: Any, **params: Any) -> Spec:
+    """As elementwise, with a boolean result."""
+    return Spec(broadcast(*xs), BOOL)
+
+
+def same(x: Any, *others: Any, **params: Any) -> Spec:
+    """The first input's shape and type."""
+    return Spec(x.shape, x.dtype)
+
+
+def broadcast(*xs: Any) -> Shape:
+    """The common shape, or an error that names the dimension."""
+    shapes = [x.shape for x in xs if hasattr(x, "shape")]
+    rank = max(map(len, shapes))
+    out = [1] * rank
+    for shape in shapes:
+        for i, n in enumerate(shape, rank - len(shape)):
+            if out[i] not in (1, n) and n != 1:
+                raise ValueError(f"sizes {out[i]} and {n} at dimension {i} do not broadcast")
+            if n != 1:
+                out[i] = n
+    return tuple(out)
+
+
+def normal_dims(dim: Any, ndim: int) -> tuple[int, ...]:
+    """Dimensions as non-negative numbers; None is all of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    normal = tuple(normal_dim(d, ndim) for d in dims)
+    if len(set(normal)) != len(normal):
+        fail(PullbackError, f"dim {dim} names a dimension twice", "name each dimension once")
+    return normal
+
+
+def normal_dim(dim: int, ndim: int) -> int:
+    """One dimension as a non-negative number."""
+    n = max(ndim, 1)
+    if not -n <= dim < n:
+        fail(RangeError, f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return dim % n
+
+
+def reduced(x: Any, dim: Any = None, keepdim: bool = False, **params: Any) -> Spec:
+    """The shape after a reduction over `dim` (None: all)."""
+    dims = normal_dims(dim, len(x.shape))
+    shape = tuple(1 if i in dims else n for i, n in enumerate(x.shape) if keepdim or i not in dims)
+    return Spec(shape, x.dtype)
+
+
+# -- FLOPs: (arrays, params, result) -> a count -------------------------------------------------------------------------
+
+
+def free(arrays: Sequence[Any], params: dict[str, Any], out: Any) -> int:
+    """Data movement: no arithmetic."""
+    return 0
+
+
+def per_element(n: int) -> Callable[..., int]:
+    """n operations per element of the (first) result."""
+    return lambda arrays, params, out: n * math.prod((out[0] if type(out) is tuple else out).shape)
+
+
+def per_input_element(n: int) -> Callable[..., int]:
+    """n operations per element of the first input, as reductions have."""
+    return lambda arrays, params, out: n * math.prod(arrays[0].shape)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def explain(op: Op, arrays: Sequence[Any], params: dict[str, Any], error: Exception) -> None:
+    """Say which op was called with what, instead of what NumPy noticed."""
+    names = op.inputs * len(arrays) if op.variadic else op.inputs
+    given = ", ".join(f"{n}: {describe(a)}" for n, a in zip(names, arrays, strict=False) if a is not None)
+    options = "".join(f", {k}={v!r}" for k, v in params.items())
+    reason = str(error)
+    kind: type[PullbackError] = DTypeError if isinstance(error, TypeError) else RangeError if isinstance(error, IndexError) else PullbackError
+    todo = "check the arguments against the formula above"
+    if isinstance(error, ValueError) and not isinstance(error, PullbackError):
+        kind, todo = ShapeError, "make the shapes fit: print them before this line, or unsqueeze/expand/transpose one side"
+        if op.broadcasts:
+            try:
+                broadcast(*arrays)
+            except ValueError as precise:
+                reason = str(precise)
+    try:
+        fail(kind, f"{op.name}({given}{options}): {reason}\n  {op.name} computes {op.formula}", todo)
+    except PullbackError as clear:
+        raise clear from error
+
+
+def describe(x: Any) -> str:
+    """`float32[3, 4]` for arrays, the number itself otherwise."""
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        name = dtype.by_numpy[x.dtype].name if x.dtype in dtype.by_numpy else str(x.dtype)
+        return f"{name}{list(x.shape)}"
+    return repr(x)

@@ -1,0 +1,419 @@
+"""The tape: all of backpropagation, to be read from top to bottom.
+
+1. `apply` runs an op. If an input wants a gradient, it leaves a Node: the op, the edges to the nodes (or leaf tensors) its inputs
+   came from, and what the op's pullback rules will need.
+2. A node's id comes from one counter when it is made, and a leaf's when it is first used. Whatever a node depends on existed
+   before it, so **ids are a topological order** of every graph.
+3. `walk` goes from the outputs down the ids. When it reaches a node, all that used the node's result has been walked, so the sum of
+   what they sent is complete: it is the node's cotangent. The op's rules turn it into cotangents of the inputs, which travel
+   on along the edges. At a leaf the cotangent is the gradient.
+
+That is the chain rule: the pullback of a composition is the composition of the pullbacks, in reverse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Union
+
+import numpy as np
+
+from . import errors
+from .dtypes import FLOATS
+from .errors import GradientError, ShapeError, fail
+from .modes import MODES, enable_grad
+from .ops.arithmetic import add
+from .ops.create import cast, clone, full_like
+from .ops.reduction import sum as sum_
+from .ops.shape import reshape
+from .ops.record import IMPLEMENTATIONS, Op, Plan
+from .tensor import Storage, Tensor, wrap
+
+next_id = itertools.count(1).__next__
+
+Edge = Union["Node", Tensor]  # where a gradient goes next: the op that made an input, or the input itself if it is a leaf
+
+
+class Node:
+    """One op that ran, and how to go back through it."""
+
+    outputs = 1
+    plan: Plan | None = None  # which rules to run, and on what
+    saved: Any = ()  # the arrays and facts the rules need ...
+    storages: Sequence[Storage] = ()  # ... where the arrays lie ...
+    versions: Sequence[int] = ()  # ... and how often those had been written then
+    hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
+
+    def __init__(self, op: Any, edges: tuple[Edge | None, ...], shape: Any, npdtype: Any) -> None:
+        self._id = next_id()
+        self.op = op
+        self.edges = edges
+        self.shape = shape  # of the result, and so of its cotangent
+        self.npdtype = npdtype
+        self.position = errors.here(2)
+
+    def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
+        """(edge, cotangent) pairs for the inputs, given the cotangent of the result."""
+        saved = self.rebuild() if record else self.values()
+        pulled = []
+        for i, rule, picks in self.plan.calls:
+            cotangent = rule(g, *[saved[p] for p in picks])
+            if i < 0:  # one rule for all inputs
+                return zip(self.edges, cotangent, strict=False)
+            pulled.append((self.edges[i], cotangent))
+        return pulled
+
+    def values(self) -> Sequence[Any]:
+        """What the op saved, refused if it is gone or has been written over."""
+        if self.saved is None:
+            fail(
+                GradientError,
+                f"trying to backward through the graph a second time: what {self.name()} saved has been freed",
+                "pass retain_graph=True to the first backward() if you need a second one, or detach() the part the two share",
+                shared_node_built_at=self.position,
+            )
+        for storage, version in zip(self.storages, self.versions, strict=True):
+            if storage.version != version:
+                fail(
+                    GradientError,
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"{self.name()} saved it at version {version}, it is now at version {storage.version}",
+                    "clone() the tensor before writing to it, or write x = x + y instead of x += y",
+                    saved_at=self.position,
+                    written_at=storage.writer,
+                )
+        return self.saved() if callable(self.saved) else self.saved
+
+    def rebuild(self) -> Sequence[Any]:
+        """What the op saved as Tensors that stand on the tape, so that the rules' own ops are recorded."""
+        full = list(self.values())
+        for place, which in enumerate(self.plan.held):
+            value, n = full[place], which - len(self.edges)
+            e = self.edges[which] if n < 0 else self if self.outputs == 1 else Pick(self, n, value)
+            if e is not None and (n < 0 or value.dtype in FLOATS):
+                full[place] = attach(wrap(value), e)
+        return full
+
+    def release(self) -> None:
+        """Forget what was saved; only a graph that saved nothing can be walked again."""
+        if self.storages:
+            self.saved, self.storages, self.versions = None, (), ()
+
+    # -- what PyTorch users know it as -----------------------------------------------------------------------------
+
+    def name(self) -> str:
+        return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        return tuple((e, e.index if isinstance(e, Pick) else 0) for e in self.edges)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """`hook(cotangent)` runs when the cotangent of this node's result is complete; what it returns replaces it."""
+        if self.hooks is None:
+            self.hooks = {}
+        return Handle(self.hooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} of {errors.show(self.position)}>"
+
+
+class Pick(Node):
+    """One result of an op that has several."""
+
+    def __init__(self, node: Node, index: int, array: Any) -> None:
+        super().__init__(node.op, (node,), array.shape, array.dtype)
+        self.index = index
+        self.position = node.position
+
+
+class Handle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self.hooks, self.key = hooks, next_id()
+        hooks[self.key] = hook
+
+    def remove(self) -> None:
+        self.hooks.pop(self.key, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+# -- forward: running ops and leaving nodes ------------------------------------------------------------------------------
+
+
+def edge(x: Tensor) -> Edge | None:
+    """Where x's gradient goes; None if it wants none."""
+    if x._base is not None and x._seen != x._storage.version:
+        refresh(x)
+    if x._node is not None:
+        return x._node
+    if not x._requires_grad:
+        return None
+    if x._id == 0:
+        x._id = next_id()
+    return x
+
+
+def apply(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Run an op on Tensors, and record it if one of them wants a gradient."""
+    arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
+    out = op(*arrays, **params)
+    if type(out) is tuple:
+        outs = [wrap(array) for array in out]
+    else:
+        outs = [wrap(out)]
+        if op.view and shares(out, inputs[0]):
+            look_through(inputs[0], outs[0], op, params)
+    if op.differentiable and MODES.grad:
+        edges = tuple([edge(x) if isinstance(x, Tensor) else None for x in inputs])
+        needed = tuple([e is not None for e in edges])
+        if True in needed:
+            record(op, inputs, arrays, edges, needed, outs, params)
+    return tuple(outs) if type(out) is tuple else outs[0]
+
+
+IMPLEMENTATIONS[Tensor] = apply
+
+
+def record(
+    op: Op, inputs: Sequence[Any], arrays: Sequence[Any], edges: tuple[Edge | None, ...], needed: tuple[bool, ...], outs: list[Tensor], params: dict[str, Any]
+) -> None:
+    """Leave the node of an op that has just run."""
+    if len(outs) == 1:
+        array = outs[0]._array
+        outs[0]._node = node = Node(op, edges, array.shape, array.dtype)
+    else:  # each result has a Pick, through which its cotangent comes
+        node = Node(op, edges, [t._array.shape for t in outs], [t._array.dtype for t in outs])
+        node.outputs = len(outs)
+        for i, tensor in enumerate(outs):
+            if tensor._array.dtype in FLOATS:
+                tensor._node = Pick(node, i, tensor._array)
+    node.plan = plan = op.plan(needed)
+    if plan.held:
+        tensors, values = (*inputs, *outs), (*arrays, *[t._array for t in outs])
+        node.saved = [values[i] for i in plan.held]
+        node.storages = storages = [t._storage for i in plan.held if isinstance(t := tensors[i], Tensor)]
+        node.versions = [s.version for s in storages]
+        if MODES.pack is not None:
+            MODES.pack(node)
+    if plan.facts:
+        node.saved = [*node.saved, *[fact(arrays, params) for fact in plan.facts]]
+
+
+def shares(array: Any, x: Tensor) -> bool:
+    """Did a view op really give a view? (reshape copies where it must)"""
+    if type(array) is not np.ndarray:
+        return True
+    source = x._array
+    return array is source or (array.base is not None and (array.base is source or array.base is source.base))
+
+
+def look_through(x: Tensor, view: Tensor, op: Op, params: dict[str, Any]) -> None:
+    """Make `view` share x's storage, and remember how it looks at the tensor that owns it."""
+    view._storage, view._seen = x._storage, x._storage.version
+    view._base = x if x._base is None else x._base
+    view._path = None if x._path is None or not MODES.grad else (*x._path, (op, params))
+
+
+def refresh(x: Tensor) -> None:
+    """A view's base was written in place: lead the view's gradient through the base as it is now."""
+    x._seen = x._storage.version
+    assert x._base is not None
+    e = edge(x._base)
+    if e is None or not x._path:
+        return
+    y = attach(wrap(x._base._array), e)
+    with enable_grad():
+        for op, params in x._path:
+            y = apply(op, (y,), params)
+    x._node = y._node
+
+
+class Label:
+    """Stands where a node that no op made has its op."""
+
+    broadcasts = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Alias(Node):
+    """Another name for an edge: the cotangent passes unchanged."""
+
+    def __init__(self, e: Edge) -> None:
+        super().__init__(Label("alias"), (e,), e.shape, e.npdtype)
+
+    def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
+        return ((self.edges[0], g),)
+
+
+def attach(x: Tensor, e: Edge) -> Tensor:
+    """Make x's gradient flow into edge e."""
+    x._node = e if isinstance(e, Node) else Alias(e)
+    return x
+
+
+# -- backward: walking down the ids --------------------------------------------------------------------------------------
+
+
+def walk(seeds: Sequence[tuple[Edge, Any]], *, keep: bool, record: bool, targets: Sequence[Edge] | None = None) -> dict[Edge, Any]:
+    """Carry the seeds' cotangents down the graph.
+
+    At leaves they are added to `.grad`; with `targets`, nothing is, and the targets' cotangents are returned. `record` runs the rules
+    on Tensors, so that the gradient can be differentiated again; `keep` keeps what nodes saved.
+    """
+    arrived: dict[Edge, Any] = {}  # cotangents on their way: their sum so far
+    found: dict[Edge, Any] = {}
+    wanted = None if targets is None else set(targets)
+    order = reachable([e for e, _ in seeds], wanted)
+    visited = None if wanted is None else set(order)
+    recording, MODES.grad = MODES.grad, record
+    try:
+        for e, g in seeds:
+            arrive(arrived, e, g)
+        for node in order:
+            g = arrived.pop(node, None)
+            if g is None:  # no op above sent anything: a zero
+                continue
+            leaf = isinstance(node, Tensor)
+            if hooks := (node._hooks if leaf else node.hooks):
+                g = run_hooks(hooks, g, node)
+            if wanted is not None and node in wanted:
+                found[node] = g
+            if leaf:
+                if wanted is None:
+                    accumulate(node, g if record else own(g, sys.getrefcount(g)))
+            elif isinstance(node, Pick):
+                parts = arrived.setdefault(node.edges[0], [None] * node.edges[0].outputs)
+                parts[node.index] = g if parts[node.index] is None else add(parts[node.index], g)
+            else:
+                send(arrived, node, g, record, visited)
+                if not keep:
+                    node.release()
+    finally:
+        MODES.grad = recording
+    return found
+
+
+def reachable(roots: Iterable[Edge], wanted: set[Edge] | None) -> list[Edge]:
+    """All nodes below the roots, highest id first; with `wanted`, just those on a way to one of them."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        e = stack.pop()
+        if not isinstance(e, Tensor):
+            for below in e.edges:
+                if below is not None and below not in seen:
+                    seen.add(below)
+                    stack.append(below)
+    order = sorted(seen, key=_order, reverse=True)
+    if wanted is None:
+        return order
+    leads = set(wanted)
+    for e in reversed(order):
+        if not isinstance(e, Tensor) and any(below in leads for below in e.edges):
+            leads.add(e)
+    return [e for e in order if e in leads]
+
+
+_order = operator.attrgetter("_id")
+
+
+def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: set[Edge] | None) -> None:
+    """Run a node's rules and send what they give to the inputs."""
+    if node.outputs > 1:  # results that nothing was made of have a zero cotangent
+        some = next(part for part in g if part is not None)
+        parts = zip(g, node.shape, node.npdtype, strict=True)
+        g = [full_like(some, value=0.0, shape=s, dtype=d) if part is None else part for part, s, d in parts]
+    for e, cotangent in node.pull(g, record):
+        if e is not None and cotangent is not None and (visited is None or e in visited):
+            arrive(arrived, e, conform(cotangent, e, node))
+
+
+def arrive(arrived: dict[Edge, Any], e: Edge, g: Any) -> None:
+    """Fan-out: the cotangents that reach an edge add up."""
+    before = arrived.pop(e, None)
+    if before is None:
+        arrived[e] = g
+    elif type(before) is np.ndarray and before.base is None and before.dtype == g.dtype and sys.getrefcount(before) <= ALONE:
+        add.into(before, before, g)
+        arrived[e] = before
+    else:
+        arrived[e] = add(before, g)
+
+
+def conform(g: Any, e: Edge, node: Node) -> Any:
+    """A cotangent has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
+    if g.shape != e.shape:
+        if not node.op.broadcasts or not fits(e.shape, g.shape):
+            fail(
+                ShapeError,
+                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} for an input of shape {list(e.shape)}",
+                "a gradient must have the shape of what it is the gradient of",
+                op_ran_at=node.position,
+            )
+        extra = len(g.shape) - len(e.shape)
+        dims = tuple(i for i, n in enumerate(g.shape) if i < extra or e.shape[i - extra] != n)
+        g = reshape(sum_(g, dim=dims, keepdim=True), shape=e.shape)
+    npdtype = g.npdtype if isinstance(g, Tensor) else g.dtype
+    return g if npdtype == e.npdtype else cast(g, dtype=e.npdtype)
+
+
+def fits(small: Any, large: Any) -> bool:
+    """Does `small` broadcast to `large`?"""
+    return len(small) <= len(large) and all(s in (1, n) for s, n in zip(reversed(small), reversed(large), strict=False))
+
+
+def _references_of_a_local() -> int:
+    g = np.empty(0)
+    return sys.getrefcount(g)
+
+
+ALONE = _references_of_a_local()  # what getrefcount says of an array that only one local variable holds
+
+
+def own(g: Any, references: int) -> Any:
+    """g itself if nothing else holds its memory, else a copy: a gradient never aliases another array."""
+    return g if type(g) is not np.ndarray or (references <= ALONE and g.base is None) else clone(g)
+
+
+def accumulate(leaf: Tensor, g: Any) -> None:
+    """leaf.grad += g"""
+    old = leaf._grad
+    if old is None:
+        leaf._grad = g if isinstance(g, Tensor) else wrap(g)
+    elif isinstance(g, Tensor):
+        leaf._grad = add(old, g)
+    elif type(old._array) is np.ndarray:
+        add.into(old._array, old._array, g)
+        old._storage.wrote()
+    else:
+        old._storage.write(old, add(old._array, g))
+    for hook in list((leaf._after_hooks or {}).values()):
+        hook(leaf)
+
+
+def run_hooks(hooks: dict[int, Callable[[Tensor], Tensor | None]], g: Any, node: Edge) -> Any:
+    """Let hooks see, or replace, a complete cotangent."""
+    parts = [g] if type(g) is not list else g
+    for hook in list(hooks.values()):
+        for i, part in enumerate(parts):
+            if part is None:
+                continue
+            seen = part if isinstance(part, Tensor) else wrap(part)
+            new = hook(seen)
+            if new is not None:
+                if new.shape != seen.shape:
+                    fail(ShapeError, f"a hook returned a gradient of shape {list(new.shape)} for one of shape {list(seen.shape)}", "return a tensor of the same shape, or None")
+                parts[i] = new if isinstance(part, Tensor) else new._array
+    return parts if type(g) is list else parts[0]

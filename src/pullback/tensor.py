@@ -1,0 +1,284 @@
+"""Tensor and Storage: an array, its gradient, and its place on the tape.
+
+A Tensor is a view of a Storage. Several Tensors may view one Storage; every write goes through it and raises its version,
+so that a value needed by backward cannot be overwritten unnoticed. What Tensors can do (operators, methods) is put on
+the class by `pullback.functions`; how gradients flow through them is in `pullback.tape`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import errors
+from .dtypes import FLOATS, dtype
+from .errors import GradientError, PullbackError, ShapeError, fail
+
+if TYPE_CHECKING:
+    from .tape import Node
+
+
+class Storage:
+    """Memory that tensors view. The one place through which it is written."""
+
+    __slots__ = ("__weakref__", "array", "version", "viewers", "writer")
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.version = 0
+        self.writer: errors.Position | None = None  # the line that wrote last
+        self.viewers: weakref.WeakSet[Tensor] | None = None  # kept only where views are not real views (symbols)
+
+    def wrote(self) -> None:
+        """Note that the memory has changed, and who changed it."""
+        self.version += 1
+        self.writer = errors.here()
+
+    def write(self, tensor: Tensor, value: Any) -> None:
+        """Put `value` (already of the right dtype, broadcastable) where `tensor` looks."""
+        target = tensor._array
+        if type(target) is np.ndarray:
+            check_writable(target)
+            np.copyto(target, value, casting="unsafe")
+        elif tensor._array is self.array:
+            tensor._array = self.array = value
+        else:
+            fail(PullbackError, f"{type(target).__name__}: writing through a view needs a real view")
+        self.wrote()
+
+
+def check_writable(array: np.ndarray[Any, Any]) -> None:
+    """Refuse to write where one memory cell stands for several elements, or where memory is read-only."""
+    if 0 in array.strides and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+        fail(
+            PullbackError,
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location",
+            "clone() the expanded tensor before writing to it",
+        )
+    if not array.flags.writeable:
+        fail(PullbackError, "the tensor's memory is read-only (it was made from a read-only NumPy array)", "clone() it first")
+
+
+class Size(tuple[int, ...]):
+    """A shape."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"pullback.Size({list(self)})"
+
+    def numel(self) -> int:
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __getitem__(self, key: Any) -> Any:
+        item = super().__getitem__(key)
+        return Size(item) if isinstance(key, slice) else item
+
+    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+        return Size(super().__add__(tuple(other)))
+
+    def __reduce__(self) -> Any:
+        return Size, (tuple(self),)
+
+
+class device:  # noqa: N801 (PyTorch's name)
+    """Where a tensor lives."""
+
+    __slots__ = ("index", "type")
+    known = ("cpu",)
+
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        if isinstance(type, device):
+            type, index = type.type, type.index
+        name, _, number = str(type).partition(":")
+        if name not in device.known:
+            fail(PullbackError, f"there is no device {str(type)!r} here", f"use one of: {', '.join(device.known)}")
+        self.type, self.index = name, int(number) if number else index
+
+    def __repr__(self) -> str:
+        return f"device(type={self.type!r}" + (f", index={self.index})" if self.index is not None else ")")
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) and (self.type, self.index or 0) == (other.type, other.index or 0)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index or 0))
+
+    def __reduce__(self) -> Any:
+        return device, (self.type, self.index)
+
+    def __enter__(self) -> device:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+CPU = device("cpu")
+
+
+class Tensor:
+    """An n-dimensional array that can be differentiated through."""
+
+    # Defaults stand on the class, so that making a tensor sets just what differs.
+    _node: Node | None = None  # the op that made it
+    _requires_grad = False  # set by the user: a leaf that wants its gradient
+    _grad: Tensor | None = None
+    _base: Tensor | None = None  # the tensor this one is a view of ...
+    _path: tuple[tuple[Any, dict[str, Any]], ...] | None = ()  # ... by these view ops; None: made where nothing was recorded
+    _seen = 0  # storage version at which _node was right, for views
+    _hooks: dict[int, Any] | None = None
+    _after_hooks: dict[int, Any] | None = None
+    _id = 0  # place in the order of the tape, given at first use as a leaf
+    _cut: tuple[str, errors.Position, Any] | None = None  # why the graph ends here, for why_grad()
+    _array: Any
+    _storage: Storage
+
+    __array_priority__ = 1000  # NumPy's operators give way to ours
+
+    if TYPE_CHECKING:  # methods are put on by pullback.functions
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __len__(self) -> int: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __iter__(self) -> Any: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+
+    def __new__(cls, *data: Any, **options: Any) -> Tensor:
+        """`Tensor([1, 2])` or `Tensor(2, 3)`: PyTorch's older constructor."""
+        self = super().__new__(cls)
+        if data and isinstance(data[0], Tensor):
+            self._array, self._storage = data[0]._array, data[0]._storage
+        elif len(data) == 1 and not isinstance(data[0], int):
+            _fill(self, np.array(data[0], dtype=dtype.by_name["float32"].numpy))
+        else:
+            _fill(self, np.zeros(data or (0,), dtype=dtype.by_name["float32"].numpy))
+        return self
+
+    __hash__ = object.__hash__
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._array.shape)
+
+    @property
+    def dtype(self) -> dtype:
+        return dtype.by_numpy[self._array.dtype]
+
+    @property
+    def npdtype(self) -> np.dtype[Any]:
+        """NumPy's name for the dtype; the tape and the ops speak it."""
+        return self._array.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim  # type: ignore[no-any-return]
+
+    # -- its place on the tape ------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad or self._node is not None or (self._base is not None and self._base.requires_grad and bool(self._path))
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        if not on and self._node is not None:
+            fail(
+                GradientError,
+                "you can only change requires_grad flags of leaf variables; this tensor was computed",
+                "use y = x.detach() to get a tensor that is cut from the graph",
+                made=self._node.position,
+            )
+        if on and self._array.dtype not in FLOATS:
+            fail(
+                GradientError,
+                f"only Tensors of floating point dtype can require gradients; this one is {self.dtype}",
+                "convert it first: x.float().requires_grad_()",
+            )
+        if self._node is None:
+            self._requires_grad = bool(on)
+
+    @property
+    def is_leaf(self) -> bool:
+        return not self.requires_grad or (self._requires_grad and self._node is None)
+
+    @property
+    def grad(self) -> Tensor | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                fail(PullbackError, f"assigned grad expected to be a Tensor or None but got {type(value).__name__}", "wrap it: pullback.tensor(value)")
+            if value.shape != self.shape:
+                fail(ShapeError, f"assigned grad has data of a different size: {list(value.shape)}, but the tensor is {list(self.shape)}")
+            if value.npdtype != self.npdtype:
+                fail(PullbackError, f"assigned grad has data of a different type: {value.dtype}, but the tensor is {self.dtype}")
+            if value is self:
+                fail(PullbackError, "can't assign a Variable as its own grad")
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def _version(self) -> int:
+        """How many times the memory has been written in place."""
+        return self._storage.version
+
+
+def _fill(tensor: Tensor, array: Any) -> None:
+    tensor._array = array
+    tensor._storage = Storage(array)
+
+
+_new = object.__new__
+
+
+def wrap(array: Any) -> Tensor:
+    """A new tensor that owns `array`."""
+    tensor = _new(Tensor)
+    tensor._array = array
+    tensor._storage = Storage(array)
+    return tensor
+
+
+def alias(x: Tensor, array: Any) -> Tensor:
+    """A new tensor over the same storage as `x`, not a part of its graph."""
+    tensor = _new(Tensor)
+    tensor._array = array
+    tensor._storage = x._storage
+    return tensor
