@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from .dtypes import dtype
 from .errors import GradientError, ShapeError, fail
 from .modes import enable_grad
 from .ops.create import cast, clone, full_like
-from .ops.record import REPLAY
+from .ops.record import PLAIN, REPLAY
 from .tape import Alias, Edge, accumulate, attach, edge, walk
 from .tensor import Tensor, wrap
 
+
+
+ONE = {d.numpy: np.ones((), d.numpy) for d in dtype.by_name.values()}  # what a scalar loss starts with
 
 
 def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, Any]:
@@ -30,8 +36,9 @@ def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, An
                 f"grad can be implicitly created only for scalar outputs; this one has shape {list(y.shape)}",
                 f"reduce it first, y.sum().{name}(), or pass the cotangent: y.{name}(gradient=torch.ones_like(y))",
             )
-        g = wrap(full_like(y._array, value=1.0))
-    elif g.shape != y.shape:
+        one = ONE.get(y._array.dtype) if y._array.shape == () and type(y._array) in PLAIN else full_like(y._array, value=1.0)
+        return e, wrap(one) if record else one
+    if g.shape != y.shape:
         fail(ShapeError, f"the cotangent has shape {list(g.shape)}, but the tensor it belongs to has shape {list(y.shape)}", "they must be equal")
     if g.npdtype != y.npdtype:
         g = cast(g, dtype=y.npdtype)

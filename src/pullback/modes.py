@@ -18,7 +18,6 @@ class Modes(threading.local):
     def __init__(self) -> None:
         self.grad = True  # does apply() record?
         self.inference = False
-        self.watchers: tuple[Callable[..., None], ...] = ()  # told of every op that runs: (op, arrays, params, result)
         self.pack: Any = None  # where nodes put what they save, when not in themselves (checkpoint)
         # Overflow, 0/0 and the like give Inf and NaN in silence, as in PyTorch. NumPy's error state is context-local,
         # so ops run in a context of their own and the user's setting stays as it was.

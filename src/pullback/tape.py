@@ -22,7 +22,7 @@ from typing import Any, Union
 import numpy as np
 
 from . import errors
-from .dtypes import FLOATS
+from .dtypes import F32, F64, FLOATS
 from .errors import GradientError, ShapeError, fail
 from .modes import MODES, enable_grad
 from .ops.arithmetic import add
@@ -37,22 +37,24 @@ next_id = itertools.count(1).__next__
 Edge = Union["Node", Tensor]  # where a gradient goes next: the op that made an input, or the input itself if it is a leaf
 
 
+NOTHING: list[Any] = []
+
+
 class Node:
     """One op that ran, and how to go back through it."""
 
     outputs = 1
-    plan: Plan | None = None  # which rules to run, and on what
-    saved: Any = ()  # the arrays and facts the rules need ...
-    storages: Sequence[Storage] = ()  # ... where the arrays lie ...
-    versions: Sequence[int] = ()  # ... and how often those had been written then
+    plan: Plan  # which rules to run, and on what
+    saved: Any = NOTHING  # the arrays and facts the rules need ...
+    guards: Sequence[tuple[Storage, int]] = ()  # ... and where the arrays lie, at which version
     hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
 
-    def __init__(self, op: Any, edges: tuple[Edge | None, ...], shape: Any, npdtype: Any) -> None:
+    def __init__(self, op: Any, edges: Sequence[Edge | None], shape: Any, dtype: Any) -> None:
         self._id = next_id()
         self.op = op
         self.edges = edges
         self.shape = shape  # of the result, and so of its cotangent
-        self.npdtype = npdtype
+        self.dtype = dtype
         self.position = errors.here(2)
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
@@ -60,7 +62,7 @@ class Node:
         saved = self.rebuild() if record else self.values()
         pulled = []
         for i, rule, picks in self.plan.calls:
-            cotangent = rule(g, *[saved[p] for p in picks])
+            cotangent = rule(g, saved[picks[0]]) if len(picks) == 1 else rule(g, *[saved[p] for p in picks]) if picks else rule(g)
             if i < 0:  # one rule for all inputs
                 return zip(self.edges, cotangent, strict=False)
             pulled.append((self.edges[i], cotangent))
@@ -75,7 +77,7 @@ class Node:
                 "pass retain_graph=True to the first backward() if you need a second one, or detach() the part the two share",
                 shared_node_built_at=self.position,
             )
-        for storage, version in zip(self.storages, self.versions, strict=True):
+        for storage, version in self.guards:
             if storage.version != version:
                 fail(
                     GradientError,
@@ -85,7 +87,7 @@ class Node:
                     saved_at=self.position,
                     written_at=storage.writer,
                 )
-        return self.saved() if callable(self.saved) else self.saved
+        return self.saved if type(self.saved) is list else self.saved()
 
     def rebuild(self) -> Sequence[Any]:
         """What the op saved as Tensors that stand on the tape, so that the rules' own ops are recorded."""
@@ -98,9 +100,9 @@ class Node:
         return full
 
     def release(self) -> None:
-        """Forget what was saved; only a graph that saved nothing can be walked again."""
-        if self.storages:
-            self.saved, self.storages, self.versions = None, (), ()
+        """Forget what was saved; only a graph that saved no array can be walked again."""
+        if self.guards:
+            self.saved, self.guards = None, ()
 
     # -- what PyTorch users know it as -----------------------------------------------------------------------------
 
@@ -165,31 +167,49 @@ def edge(x: Tensor) -> Edge | None:
 
 def apply(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op on Tensors, and record it if one of them wants a gradient."""
-    arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
+    arrays: list[Any] = []
+    edges: list[Edge | None] = []
+    needed, wanted = 1, False  # 1 and then a bit for each input; is any set?
+    recording = op.differentiable and MODES.grad
+    for x in inputs:
+        e = None
+        if isinstance(x, Tensor):
+            if recording:
+                e = x._node
+                if e is None or x._base is not None:
+                    e = edge(x)
+            x = x._array
+        arrays.append(x)
+        edges.append(e)
+        needed += needed
+        if e is not None:
+            needed += 1
+            wanted = True
     out = op(*arrays, **params)
     if type(out) is tuple:
-        outs = [wrap(array) for array in out]
-    else:
-        outs = [wrap(out)]
-        if op.view and shares(out, inputs[0]):
-            look_through(inputs[0], outs[0], op, params)
-    if op.differentiable and MODES.grad:
-        edges = tuple([edge(x) if isinstance(x, Tensor) else None for x in inputs])
-        needed = tuple([e is not None for e in edges])
-        if True in needed:
+        outs = tuple([wrap(array) for array in out])
+        if wanted:
             record(op, inputs, arrays, edges, needed, outs, params)
-    return tuple(outs) if type(out) is tuple else outs[0]
+        return outs
+    tensor = wrap(out)
+    if op.view and shares(out, inputs[0]):
+        look_through(inputs[0], tensor, op, params)
+    if wanted:
+        record(op, inputs, arrays, edges, needed, (tensor,), params)
+    return tensor
 
 
 IMPLEMENTATIONS[Tensor] = apply
 
 
 def record(
-    op: Op, inputs: Sequence[Any], arrays: Sequence[Any], edges: tuple[Edge | None, ...], needed: tuple[bool, ...], outs: list[Tensor], params: dict[str, Any]
+    op: Op, inputs: Sequence[Any], arrays: Sequence[Any], edges: Sequence[Edge | None], needed: int, outs: tuple[Tensor, ...], params: dict[str, Any]
 ) -> None:
     """Leave the node of an op that has just run."""
     if len(outs) == 1:
         array = outs[0]._array
+        if (d := array.dtype) is not F32 and d is not F64 and d not in FLOATS:
+            return  # cast to integers
         outs[0]._node = node = Node(op, edges, array.shape, array.dtype)
     else:  # each result has a Pick, through which its cotangent comes
         node = Node(op, edges, [t._array.shape for t in outs], [t._array.dtype for t in outs])
@@ -198,15 +218,22 @@ def record(
             if tensor._array.dtype in FLOATS:
                 tensor._node = Pick(node, i, tensor._array)
     node.plan = plan = op.plan(needed)
-    if plan.held:
-        tensors, values = (*inputs, *outs), (*arrays, *[t._array for t in outs])
-        node.saved = [values[i] for i in plan.held]
-        node.storages = storages = [t._storage for i in plan.held if isinstance(t := tensors[i], Tensor)]
-        node.versions = [s.version for s in storages]
-        if MODES.pack is not None:
+    if plan.held or plan.facts:
+        saved: list[Any] = []
+        guards: list[Any] = []
+        n = len(inputs)
+        for i in plan.held:
+            x = inputs[i] if i < n else outs[i - n]
+            if isinstance(x, Tensor):
+                saved.append(x._array)
+                guards.append((x._storage, x._storage.version))
+            else:
+                saved.append(x)
+        for fact in plan.facts:
+            saved.append(fact(arrays, params))
+        node.saved, node.guards = saved, guards
+        if guards and MODES.pack is not None:
             MODES.pack(node)
-    if plan.facts:
-        node.saved = [*node.saved, *[fact(arrays, params) for fact in plan.facts]]
 
 
 def shares(array: Any, x: Tensor) -> bool:
@@ -251,7 +278,7 @@ class Alias(Node):
     """Another name for an edge: the cotangent passes unchanged."""
 
     def __init__(self, e: Edge) -> None:
-        super().__init__(Label("alias"), (e,), e.shape, e.npdtype)
+        super().__init__(Label("alias"), (e,), primal(e).shape, primal(e).dtype)
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         return ((self.edges[0], g),)
@@ -280,7 +307,7 @@ def walk(seeds: Sequence[tuple[Edge, Any]], *, keep: bool, record: bool, targets
     recording, MODES.grad = MODES.grad, record
     try:
         for e, g in seeds:
-            arrive(arrived, e, g)
+            arrived[e] = add(arrived[e], g) if e in arrived else g
         for node in order:
             g = arrived.pop(node, None)
             if g is None:  # no op above sent anything: a zero
@@ -333,40 +360,48 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
     """Run a node's rules and send what they give to the inputs."""
     if node.outputs > 1:  # results that nothing was made of have a zero cotangent
         some = next(part for part in g if part is not None)
-        parts = zip(g, node.shape, node.npdtype, strict=True)
+        parts = zip(g, node.shape, node.dtype, strict=True)
         g = [full_like(some, value=0.0, shape=s, dtype=d) if part is None else part for part, s, d in parts]
     for e, cotangent in node.pull(g, record):
-        if e is not None and cotangent is not None and (visited is None or e in visited):
-            arrive(arrived, e, conform(cotangent, e, node))
+        if e is None or cotangent is None or (visited is not None and e not in visited):
+            continue
+        like = primal(e)
+        if cotangent.dtype is not like.dtype or cotangent.shape != like.shape:
+            cotangent = conform(cotangent, like, node)
+        if e in arrived:
+            cotangent = total(arrived.pop(e), cotangent)
+        arrived[e] = cotangent
 
 
-def arrive(arrived: dict[Edge, Any], e: Edge, g: Any) -> None:
-    """Fan-out: the cotangents that reach an edge add up."""
-    before = arrived.pop(e, None)
-    if before is None:
-        arrived[e] = g
-    elif type(before) is np.ndarray and before.base is None and before.dtype == g.dtype and sys.getrefcount(before) <= ALONE:
+def primal(e: Edge) -> Any:
+    """What has the shape and NumPy dtype of an edge's value."""
+    return e._array if isinstance(e, Tensor) else e
+
+
+def total(before: Any, g: Any) -> Any:
+    """Fan-out: the cotangents that reach an edge add up; in place, if the sum so far is nobody else's."""
+    if sys.getrefcount(before) <= ALONE and type(before) is np.ndarray and before.base is None and before.dtype == g.dtype:
         add.into(before, before, g)
-        arrived[e] = before
-    else:
-        arrived[e] = add(before, g)
+        return before
+    return add(before, g)
 
 
-def conform(g: Any, e: Edge, node: Node) -> Any:
+def conform(g: Any, like: Any, node: Node) -> Any:
     """A cotangent has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
-    if g.shape != e.shape:
-        if not node.op.broadcasts or not fits(e.shape, g.shape):
+    shape = tuple(like.shape)
+    if g.shape != shape:
+        if not node.op.broadcasts or not fits(shape, g.shape):
             fail(
                 ShapeError,
-                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} for an input of shape {list(e.shape)}",
+                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} for an input of shape {list(shape)}",
                 "a gradient must have the shape of what it is the gradient of",
                 op_ran_at=node.position,
             )
-        extra = len(g.shape) - len(e.shape)
-        dims = tuple(i for i, n in enumerate(g.shape) if i < extra or e.shape[i - extra] != n)
-        g = reshape(sum_(g, dim=dims, keepdim=True), shape=e.shape)
+        extra = len(g.shape) - len(shape)
+        dims = tuple([i for i, n in enumerate(g.shape) if i < extra or shape[i - extra] != n])
+        g = reshape(sum_(g, dim=dims, keepdim=True), shape=shape)
     npdtype = g.npdtype if isinstance(g, Tensor) else g.dtype
-    return g if npdtype == e.npdtype else cast(g, dtype=e.npdtype)
+    return g if npdtype == like.dtype else cast(g, dtype=like.dtype)
 
 
 def fits(small: Any, large: Any) -> bool:
@@ -396,7 +431,7 @@ def accumulate(leaf: Tensor, g: Any) -> None:
         leaf._grad = add(old, g)
     elif type(old._array) is np.ndarray:
         add.into(old._array, old._array, g)
-        old._storage.wrote()
+        old._storage.version += 1
     else:
         old._storage.write(old, add(old._array, g))
     for hook in list((leaf._after_hooks or {}).values()):

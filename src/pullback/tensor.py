@@ -7,7 +7,6 @@ the class by `pullback.functions`; how gradients flow through them is in `pullba
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +22,11 @@ if TYPE_CHECKING:
 class Storage:
     """Memory that tensors view. The one place through which it is written."""
 
-    __slots__ = ("__weakref__", "array", "version", "viewers", "writer")
+    version = 0  # how often it was written
+    writer: errors.Position | None = None  # the line that wrote last
 
     def __init__(self, array: Any) -> None:
         self.array = array
-        self.version = 0
-        self.writer: errors.Position | None = None  # the line that wrote last
-        self.viewers: weakref.WeakSet[Tensor] | None = None  # kept only where views are not real views (symbols)
 
     def wrote(self) -> None:
         """Note that the memory has changed, and who changed it."""

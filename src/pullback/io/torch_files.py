@@ -176,7 +176,7 @@ def _unpickle(file: BinaryIO, adapter: Adapter, fetch: Fetch) -> Any:
     """The next object of the pickle stream."""
     try:
         return _Unpickler(file, adapter, fetch).load()
-    except PullbackError:
+    except (PullbackError, zipfile.BadZipFile):
         raise
     except Exception as error:  # a malformed pickle fails in as many ways as there are opcodes
         raise FormatError(f"its pickle cannot be read ({type(error).__name__}: {error})") from error
@@ -217,7 +217,6 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: its opcodes can be ch
             "builtins.frozenset": frozenset,
             "builtins.complex": complex,
             "builtins.bytes": lambda: b"",  # any other is encoded
-            "builtins.bytearray": lambda text="", _="": bytearray(_latin1(text)),
             "_codecs.encode": _latin1,
             "numpy.dtype": _numpy_dtype,
             "numpy._core.multiarray.scalar": lambda dtype, data: _numpy_array((), dtype, False, data)[()],

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -64,19 +65,22 @@ class Plan(NamedTuple):
 
 OPS: dict[str, Op] = {}
 
-# The class of the arrays chooses the implementation: class -> call(op, inputs, params). NumPy's stands in Op.run;
+# The class of the arrays chooses the implementation: class -> call(op, inputs, params). NumPy's stands in Op.__call__;
 # Tensor (the tape) and symbolic arrays put themselves in here.
 IMPLEMENTATIONS: dict[type, Callable[[Op, Sequence[Any], dict[str, Any]], Any]] = {}
-_PLAIN = {np.ndarray, float, int, bool, type(None)}
+WATCHERS: list[Callable[[Op, Sequence[Any], dict[str, Any], Any], None]] = []  # told of every op that runs, in any thread
+PLAIN = {np.ndarray, float, int, bool, type(None)}
 
 
 def implementation_for(cls: type) -> Callable[[Op, Sequence[Any], dict[str, Any]], Any] | None:
     """What runs an op on arrays of this class; None is NumPy."""
+    if cls in IMPLEMENTATIONS:
+        return IMPLEMENTATIONS[cls]
     for base in cls.__mro__:
         if base in IMPLEMENTATIONS:
             IMPLEMENTATIONS[cls] = IMPLEMENTATIONS[base]
             return IMPLEMENTATIONS[base]
-    _PLAIN.add(cls)
+    PLAIN.add(cls)
     return None
 
 
@@ -89,6 +93,7 @@ class Op:
         self.variadic = names.startswith("*")
         self.inputs: tuple[str, ...] = tuple(names.removeprefix("*").split())
         self.numpy: Callable[..., Any] = fields.pop("numpy")
+        self.is_ufunc = isinstance(self.numpy, np.ufunc)
         self.infer: Callable[..., Any] = fields.pop("infer")
         self.dtypes: Callable[[Op, list[Any]], tuple[list[Any], Any]] = fields.pop("dtypes")
         self.torch: str = fields.pop("torch")
@@ -106,7 +111,7 @@ class Op:
         elif not self.vjp and self.decompose is not None:
             self.vjp_all = replay_rule(self)
         self.differentiable = bool(self.vjp) or self.vjp_all is not None
-        self._plans: dict[tuple[bool, ...], Plan] = {}
+        self._plans: dict[int, Plan] = {}
         if fields:
             raise TypeError(f"op {name!r} has no field {', '.join(fields)}")
 
@@ -119,40 +124,49 @@ class Op:
     # -- running ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        if not _PLAIN.issuperset(map(type, inputs)):
-            for x in inputs:
-                run = IMPLEMENTATIONS.get(type(x)) or implementation_for(type(x))
-                if run is not None:
-                    return run(self, inputs, params)
-        return self.run(inputs, params)
-
-    def run(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
-        """The NumPy implementation, on PyTorch's dtypes."""
-        given = arrays
+        """Run on whatever class the inputs are; here, NumPy's arrays in PyTorch's dtypes."""
+        arrays: Any = inputs
+        common, uniform = None, True  # do all arrays have one full-precision type? Then no dtype rule has anything to do
+        for x in inputs:
+            cls = type(x)
+            if cls is np.ndarray:
+                if x.dtype is not common:
+                    if common is None and (x.dtype is F32 or x.dtype is F64):
+                        common = x.dtype
+                    else:
+                        uniform = False
+            elif cls is not float and cls is not int:
+                uniform = False
+                if cls not in PLAIN and (elsewhere := implementation_for(cls)) is not None:
+                    return elsewhere(self, inputs, params)
+        restore = None
         try:
-            arrays, restore = self.dtypes(self, arrays)  # type: ignore[assignment,arg-type]
+            if not uniform or common is None:
+                arrays, restore = self.dtypes(self, inputs)
             out = MODES.quietly(self.numpy, *arrays, **params)
         except PullbackError:
             raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
-            explain(self, given, params, error)
+            explain(self, inputs, params, error)
         if type(out) is not np.ndarray or restore is not None:
             out = _finish(out, restore)
-        if MODES.watchers:
-            for watch in MODES.watchers:
-                watch(self, arrays, params, out)
+        for watch in WATCHERS:
+            watch(self, arrays, params, out)
         return out
 
     def into(self, out: np.ndarray[Any, Any], *arrays: Any) -> None:
         """Run an elementwise op and write its result over `out`."""
-        if isinstance(self.numpy, np.ufunc) and all(getattr(a, "dtype", out.dtype) is out.dtype for a in arrays):
-            if out.dtype is F32 or out.dtype is F64:
-                MODES.quietly(self.numpy, *arrays, out=out)
-                if MODES.watchers:
-                    for watch in MODES.watchers:
-                        watch(self, arrays, {}, out)
+        d = out.dtype
+        if self.is_ufunc and (d is F32 or d is F64):
+            for a in arrays:
+                if type(a) is not np.ndarray or a.dtype is not d:
+                    break
+            else:
+                MODES.quietly(self.numpy, *arrays, out)
+                for watch in WATCHERS:
+                    watch(self, arrays, {}, out)
                 return
-        out[...] = self.run(arrays, {})
+        out[...] = self(*arrays)
 
     # -- pulling back ----------------------------------------------------------------------------------------------
 
@@ -177,11 +191,14 @@ class Op:
             return "needed", None
         return "param", name
 
-    def plan(self, needed: tuple[bool, ...]) -> Plan:
-        """What to save and what to run when just these inputs want a cotangent."""
+    def plan(self, needed: int) -> Plan:
+        """What to save and what to run when just these inputs want a cotangent.
+
+        `needed` is 1 followed by a bit for each input: 0b110 is the first of two.
+        """
         plan = self._plans.get(needed)
         if plan is None:
-            plan = self._plans[needed] = self._make_plan(needed)
+            plan = self._plans[needed] = self._make_plan(tuple(bit == "1" for bit in f"{needed:b}"[1:]))
         return plan
 
     def _make_plan(self, needed: tuple[bool, ...]) -> Plan:
@@ -230,6 +247,7 @@ def op(name: str, formula: str, **fields: Any) -> Op:
     if name in OPS:
         raise ValueError(f"there are two ops called {name!r}")
     OPS[name] = record = Op(name, formula, **fields)
+    record.family = sys._getframe(1).f_globals["__name__"].rpartition(".")[2]  # the file it stands in
     return record
 
 

@@ -60,9 +60,11 @@ def input_gradient(
     groups: int = 1,
 ) -> np.ndarray[Any, Any]:
     """The gradient for x, where g is the gradient of y; as a map of g, it is transposed convolution."""
-    gx = np.zeros(tuple(input_shape), np.result_type(g, w))
-    if gx.size and len(w) <= 2 * gx.shape[1] and all(s == 1 for s in stride):
-        return _input_gradient_as_forward(g, w, gx.shape[2:], padding, dilation, groups)
+    shape = tuple(input_shape)
+    # Unfolding is cheaper than folding, until there are many more channels to unfold.
+    if all(s == 1 for s in stride) and (len(w) <= 2 * shape[1] or prod(w.shape[2:]) == 1) and prod(shape):
+        return _input_gradient_as_forward(g, w, shape[2:], padding, dilation, groups)
+    gx = np.zeros(shape, np.result_type(g, w))
     matrix = _weight_matrix(w, groups).swapaxes(1, 2)
     # A group with one output channel has an outer product here, which BLAS is slow at.
     multiply = np.multiply if len(w) == groups else np.matmul
@@ -79,7 +81,7 @@ def input_gradient(
 def _input_gradient_as_forward(
     g: Any, w: Any, size: Sequence[int], padding: Pairs, dilation: Sequence[int], groups: int
 ) -> np.ndarray[Any, Any]:
-    """With stride 1 the adjoint is a convolution too, of the flipped kernel; unfolding is cheaper than folding."""
+    """With stride 1 the adjoint of a convolution is one too: of the flipped kernel, with inputs and outputs swapped."""
     kernel = w.shape[2:]
     by_group = w.reshape(groups, len(w) // groups, *w.shape[1:]).swapaxes(1, 2)
     adjoint = np.flip(by_group.reshape(groups * w.shape[1], len(w) // groups, *kernel), tuple(range(2, w.ndim)))
@@ -99,7 +101,7 @@ def weight_gradient(
 ) -> np.ndarray[Any, Any]:
     """The gradient for w, where g is the gradient of y."""
     gw = np.zeros(tuple(weight_shape), np.result_type(g, x))
-    matrix = _weight_matrix(gw, groups)
+    matrix = _weight_matrix(gw, groups)  # a view
     for block in _blocks(x.shape, gw.shape, g.shape[2:], stride, padding, dilation, gw.itemsize):
         for images, columns in _columns(x, block, groups):
             matrix += _channels_first(g[images, :, block.rows], groups) @ columns.swapaxes(1, 2)

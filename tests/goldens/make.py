@@ -1,0 +1,72 @@
+"""Writes the golden files anew from PyTorch; with `--check`, says whether they are what PyTorch gives. Run by `make`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pullback.dtypes import BF16, F16
+from pullback.ops import OPS
+from tests.goldens.store import FOLDER, UNKNOWN, Golden, pack, unpack
+from tests.ops.harness import assert_same_result, cases_of, half_case, inputs_of, stamp
+from tests.ops.pytorch import evaluate
+
+
+def made() -> tuple[dict[str, dict[str, Golden]], list[str]]:
+    """family -> `op/sample` -> what PyTorch gives; and where it fails."""
+    failed: list[str] = []
+    families: dict[str, dict[str, Golden]] = {}
+    for op in OPS.values():
+        goldens = families.setdefault(op.family, {})
+        if not op.torch:
+            continue
+        for case in cases_of(op.name):
+            try:
+                goldens[f"{op.name}/{case.number}"] = Golden(stamp(case), evaluate(case, inputs_of(case)))
+            except Exception as error:
+                failed.append(f"{case.id}: PyTorch cannot evaluate {op.torch!r}: {type(error).__name__}: {error}")
+        if (case := half_case(op)) is not None:
+            for dtype in F16, BF16:
+                try:
+                    result = evaluate(case, inputs_of(case, dtype))
+                except RuntimeError:  # "not implemented for 'Half'"
+                    result = UNKNOWN
+                goldens[f"{op.name}/{dtype.name}"] = Golden(stamp(case), result)
+    return families, failed
+
+
+def differences(fresh: dict[str, Golden], stored: dict[str, Golden]) -> list[str]:
+    """What is new, gone or different."""
+    said = [f"{key}: no such sample any more" for key in stored if key not in fresh]
+    for key, golden in fresh.items():
+        if key not in stored:
+            said.append(f"{key}: not in the file")
+        elif golden.stamp != stored[key].stamp:
+            said.append(f"{key}: the sample has changed")
+        else:
+            try:
+                assert_same_result(stored[key].result, golden.result)
+            except AssertionError as error:
+                said.append(f"{key}: {error}")
+    return said
+
+
+def main() -> int:
+    families, said = made()
+    paths = {path.stem: path for path in FOLDER.glob("*.npz")}
+    if "--check" in sys.argv[1:]:
+        said += [f"{name}: no ops of this family" for name in paths if name not in families]
+        said += [d for name, fresh in families.items() for d in differences(fresh, unpack(FOLDER / f"{name}.npz"))]
+        print("\n".join([*said, f"{len(said)} differences; `make goldens` writes them anew" if said else "the goldens are current"]))
+        return bool(said)
+    for name in paths.keys() - families.keys():
+        paths[name].unlink()
+    sizes = [(FOLDER / f"{name}.npz").write_bytes(pack(fresh)) for name, fresh in families.items()]
+    print("\n".join([*said, f"{sum(map(len, families.values()))} results in {len(sizes)} files, {sum(sizes) / 1e6:.2f} MB"]))
+    return bool(said)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
