@@ -1,10 +1,50 @@
-"""pullback: backpropagation you can see through."""
+"""pullback: backpropagation you can see through.
+
+The names are PyTorch's: `import pullback as torch` runs a program written for the part of it that is here.
+"""
 
 from __future__ import annotations
 
-from . import functions as _functions
-from .dtypes import *  # noqa: F403
-from .modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
-from .tensor import Size, Tensor, device
+import math as _math
+from typing import Any as _Any
 
-globals().update(_functions.PUBLIC)
+from . import functions as _functions
+from .dtypes import (
+    bfloat16,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    set_default_dtype,
+    short,
+    uint8,
+)
+from .dtypes import bool_ as bool
+from .dtypes import float32 as float
+from .dtypes import int32 as int
+from .modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from .random import Generator, default_generator, fork_rng, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .tensor import Size, Tensor, device
+from .version import __version__
+
+globals().update({name: function for name, function in _functions.PUBLIC.items()})
+
+pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
+strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
+
+from . import accelerator, backends, cuda, random, testing, version  # noqa: E402
+from ._refusals import explain as _explain  # noqa: E402
+
+
+def __getattr__(name: str) -> _Any:
+    return _explain(name)

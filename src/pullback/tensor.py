@@ -122,6 +122,12 @@ class device:  # noqa: N801 (PyTorch's name)
 CPU = device("cpu")
 
 
+def check_device(where: Any) -> None:
+    """Refuse a device that is not here."""
+    if where is not None and where is not CPU and where != "cpu":
+        device(where)
+
+
 class Tensor:
     """An n-dimensional array that can be differentiated through."""
 

@@ -291,14 +291,18 @@ def _finish(out: Any, restore: Any) -> Any:
 
 def promoting(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     """PyTorch's promotion: all inputs in their common type; Python numbers are weak."""
-    first = arrays[0]
-    if type(first) is np.ndarray and ((d := first.dtype) is F32 or d is F64):
-        for a in arrays[1:]:
-            cls = type(a)
-            if cls is float or cls is int or (cls is np.ndarray and a.dtype is d):
-                continue
+    common: np.dtype[Any] | None = None  # the quick way: arrays of one float type, and numbers
+    for a in arrays:
+        cls = type(a)
+        if cls is np.ndarray:
+            if (d := a.dtype) is not common:
+                if common is not None or not (d is F32 or d is F64):
+                    break
+                common = d
+        elif cls is not float and cls is not int:
             break
-        else:
+    else:
+        if common is not None:
             return arrays, None
     return _convert(arrays, result_dtype(arrays))  # type: ignore[arg-type]
 
@@ -308,8 +312,11 @@ def floating(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     first = arrays[0]
     if len(arrays) == 1 and type(first) is np.ndarray and (first.dtype is F32 or first.dtype is F64):
         return arrays, None
-    common = result_dtype(arrays)  # type: ignore[arg-type]
-    return _convert(arrays, common if common in FLOATS else get_default_dtype().numpy)
+    promoted, restore = promoting(op, arrays)
+    first = promoted[0]  # a number where the rest is floating point already
+    if type(first) is np.ndarray and first.dtype not in FLOATS:
+        return _convert(arrays, get_default_dtype().numpy)
+    return promoted, restore
 
 
 def summing(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
@@ -349,7 +356,7 @@ def arithmetic(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
 def _convert(arrays: Sequence[Any], common: np.dtype[Any]) -> tuple[Sequence[Any], Any]:
     compute = F32 if common in HALVES else common
     converted = [
-        a if a is None else np.asarray(a, compute) if type(a) in (float, int, bool) else a.astype(compute, copy=False) for a in arrays
+        a if a is None else np.asarray(a).astype(compute) if type(a) in (float, int, bool) else a.astype(compute, copy=False) for a in arrays
     ]
     return converted, (common if common in HALVES else None)
 

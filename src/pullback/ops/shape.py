@@ -10,6 +10,16 @@ import numpy as np
 from .record import Shape, Spec, op, per_input, same
 from .samples import Sample, randn
 
+Key = tuple[Any, ...]  # of integers, slices, None and ...
+
+
+def laid(look: str) -> str:
+    """PyTorch's expression for the adjoint of a view: zeros of `shape`, with g added to where `look` looks."""
+    return (
+        "torch.zeros(torch.Size(shape).numel(), dtype=g.dtype).index_put("
+        f"(torch.arange(torch.Size(shape).numel()).reshape(shape){look},), g, accumulate=True).reshape(shape)"
+    )
+
 
 def _reshape(x: Any, shape: Shape) -> Any:
     return x.reshape(shape)
@@ -95,15 +105,133 @@ slice_ = op(
 )  # fmt: skip
 
 unslice = op(
-    "unslice", "zeros of `shape` with out[key] = g", inputs="g", torch="torch.zeros(shape, dtype=g.dtype).index_put_((torch.arange(math.prod(shape)).reshape(shape)[key],), g) "
-    "if not shape else torch.zeros(math.prod(shape), dtype=g.dtype).index_put((torch.arange(math.prod(shape)).reshape(shape)[key],), g).reshape(shape)",
+    "unslice", "zeros of `shape`, but out[key] = g", inputs="g", torch=laid("[key]"),
     numpy=_unslice, infer=lambda g, shape, key: Spec(shape, g.dtype), dtypes=per_input,
     vjp={"g": lambda g, key: slice_(g, key=key)},
     samples=lambda: [
         Sample((randn(5),), {"shape": (4, 5), "key": (1,)}),
-        Sample((randn(2, 3).T,), {"shape": (7, 2), "key": (slice(1, None, 2),)}, note="strided"),
+        Sample((randn(2, 3).T,), {"shape": (6, 2), "key": (slice(1, None, 2),)}, note="strided"),
         Sample((randn(),), {"shape": (3, 4), "key": (2, 3)}, note="0-d"),
         Sample((randn(2, 0),), {"shape": (2, 3), "key": (..., slice(3, 1))}, note="empty"),
         Sample((randn(1, 3),), {"shape": (3,), "key": (None, ...)}, note="new dimension"),
     ],
+)  # fmt: skip
+
+
+# -- elements in other places ------------------------------------------------------------------------------------------
+
+
+def _flip(x: Any, dims: Shape) -> Any:
+    return x[tuple(slice(None, None, -1) if d in dims else slice(None) for d in range(x.ndim))].copy()
+
+
+def _roll(x: Any, shifts: Shape, dims: Shape) -> Any:
+    out = x.copy()
+    for shift, d in zip(shifts, dims, strict=True):
+        if n := out.shape[d]:
+            start = (slice(None),) * d
+            out = np.concatenate([out[(*start, slice(n - shift % n, None))], out[(*start, slice(n - shift % n))]], axis=d)
+    return out
+
+
+flip = op(
+    "flip", "x with the order of elements reversed along dims", inputs="x", torch="torch.flip(x, dims)",
+    numpy=_flip, infer=same, dtypes=per_input,
+    vjp={"x": lambda g, dims: flip(g, dims=dims)},
+    samples=lambda: [
+        Sample((randn(3, 4),), {"dims": (0, 1)}),
+        Sample((randn(2, 3, 4).T,), {"dims": (1,)}, note="strided"),
+        Sample((randn(3),), {"dims": ()}, note="no dims"),
+        Sample((randn(),), {"dims": ()}, note="0-d"),
+        Sample((randn(0, 3),), {"dims": (0,)}, note="empty"),
+    ],
+)  # fmt: skip
+
+roll = op(
+    "roll", "out[i] = x[(i - shift) mod n] along each of dims", inputs="x", torch="torch.roll(x, shifts, dims)",
+    numpy=_roll, infer=same, dtypes=per_input,
+    vjp={"x": lambda g, shifts, dims: roll(g, shifts=tuple(-s for s in shifts), dims=dims)},
+    samples=lambda: [
+        Sample((randn(3, 4),), {"shifts": (1, -2), "dims": (0, 1)}),
+        Sample((randn(5, 2).T,), {"shifts": (7,), "dims": (1,)}, note="more than once around"),
+        Sample((randn(4),), {"shifts": (0,), "dims": (0,)}, note="no shift"),
+        Sample((randn(4)[::-1],), {"shifts": (1, 2), "dims": (0, 0)}, note="a dim twice"),
+        Sample((randn(0, 3),), {"shifts": (1,), "dims": (0,)}, note="empty"),
+    ],
+)  # fmt: skip
+
+
+# -- more and fewer elements -------------------------------------------------------------------------------------------
+
+Padding = tuple[tuple[int, int], ...]  # (before, after) of each dimension; negative crops
+
+
+def _pad(x: Any, padding: Padding, value: float = 0.0) -> Any:
+    shape = padded(x.shape, padding)
+    out = np.full(shape, value, x.dtype) if value != 0 else np.zeros(shape, x.dtype)
+    inner = tuple(slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, padding, strict=True))
+    kept = tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, padding, strict=True))
+    if all(a + n + b > 0 for n, (a, b) in zip(x.shape, padding, strict=True)):
+        out[inner] = x[kept]
+    return out
+
+
+def padded(shape: Shape, padding: Padding) -> Shape:
+    """The shape with `padding` around it."""
+    sizes = tuple(n + a + b for n, (a, b) in zip(shape, padding, strict=True))
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"padding {padding} takes more off than there is in shape {list(shape)}")
+    return sizes
+
+
+pad = op(
+    "pad", "x with `value` around it", inputs="x", torch="F.pad(x, [n for pair in reversed(padding) for n in pair], value=value)",
+    numpy=_pad, infer=lambda x, padding, value=0.0: Spec(padded(x.shape, padding), x.dtype), dtypes=per_input,
+    vjp={"x": lambda g, padding: pad(g, padding=tuple((-a, -b) for a, b in padding))},
+    samples=lambda: [
+        Sample((randn(3, 4),), {"padding": ((1, 2), (0, 3))}),
+        Sample((randn(4, 3).T,), {"padding": ((0, 0), (2, 0)), "value": -1.5}, note="strided"),
+        Sample((randn(5, 6),), {"padding": ((-1, 2), (-2, -1))}, note="cropping"),
+        Sample((randn(0, 2),), {"padding": ((1, 1), (0, 0))}, note="empty"),
+        Sample((randn(4),), {"padding": ((-2, -2),)}, note="to empty"),
+        Sample((randn(3),), {"padding": ((0, 0),)}, note="nothing to pad"),
+    ],
+)  # fmt: skip
+
+
+def _below(x: Any, diagonal: int) -> Any:
+    return np.arange(x.shape[-2])[:, None] + diagonal >= np.arange(x.shape[-1])
+
+
+def _tril(x: Any, diagonal: int = 0) -> Any:
+    return np.where(_below(x, diagonal), x, np.zeros((), x.dtype))
+
+
+def _triu(x: Any, diagonal: int = 0) -> Any:
+    return np.where(_below(x, diagonal - 1), np.zeros((), x.dtype), x)
+
+
+def _triangles() -> list[Sample]:
+    return [
+        Sample((randn(4, 4),)),
+        Sample((randn(2, 3, 5),), {"diagonal": 1}),
+        Sample((randn(5, 3).T,), {"diagonal": -1}, note="strided"),
+        Sample((randn(3, 3),), {"diagonal": 9}, note="far off"),
+        Sample((randn(0, 3),), note="empty"),
+        Sample((np.full((2, 2), np.nan),), smooth=False, note="NaN"),
+    ]
+
+
+tril = op(
+    "tril", "x on and below a diagonal, zero above", inputs="x", torch="torch.tril(x, diagonal)",
+    numpy=_tril, infer=same, dtypes=per_input,
+    vjp={"x": lambda g, diagonal: tril(g, diagonal=diagonal)},
+    samples=_triangles,
+)  # fmt: skip
+
+triu = op(
+    "triu", "x on and above a diagonal, zero below", inputs="x", torch="torch.triu(x, diagonal)",
+    numpy=_triu, infer=same, dtypes=per_input,
+    vjp={"x": lambda g, diagonal: triu(g, diagonal=diagonal)},
+    samples=_triangles,
 )  # fmt: skip

@@ -86,14 +86,21 @@ def max_pool(
 def max_pool_gradient(g: Any, indices: Any, input_shape: Sequence[int]) -> Array:
     """Add each g to the position its value came from; as a map of g, the adjoint of gather_at."""
     gx = np.zeros(tuple(input_shape), g.dtype)
-    np.add.at(gx.reshape(-1), _flat(indices, input_shape), np.ascontiguousarray(g).reshape(-1))
+    np.add.at(gx.reshape(-1), _flat(indices, input_shape).reshape(-1), np.ascontiguousarray(g).reshape(-1))
     return gx
 
 
 def gather_at(x: Any, indices: Any) -> Array:
-    """The values of x at indices into its flattened spatial planes."""
+    """The values of x at indices into its flattened spatial planes; indices of one channel serve all."""
     taken: Array = np.ascontiguousarray(x).reshape(-1).take(_flat(indices, x.shape))
-    return taken.reshape(indices.shape)
+    return taken
+
+
+def max_unpool(x: Any, indices: Any, size: Sequence[int]) -> Array:
+    """Put each x at its index into a plane of zeros; the last one stays where several go."""
+    y = np.zeros((*x.shape[:2], *size), x.dtype)
+    y.reshape(-1)[_flat(indices, y.shape)] = x
+    return y
 
 
 def avg_pool(
@@ -216,4 +223,4 @@ def _flat(indices: Any, shape: Sequence[int]) -> Array:
     """Indices into one plane of (N, C, *size), made indices into the whole flattened array."""
     planes = np.arange(shape[0] * shape[1]).reshape(shape[0], shape[1], *[1] * (indices.ndim - 2))
     flat: Array = indices + planes * prod(shape[2:])
-    return flat.reshape(-1)
+    return flat

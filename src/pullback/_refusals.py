@@ -1,0 +1,27 @@
+"""Names of PyTorch that pullback does not offer: why, and what to do instead."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+COMPLEX = "complex numbers are not supported yet; work on real and imaginary parts"
+SPARSE = "sparse tensors are not supported; use dense ones, or index_add / scatter_add for sparse updates"
+LATER = "it belongs to a part of pullback that is still to come"
+
+REFUSED: dict[str, str] = {
+    "fft": COMPLEX, "complex": COMPLEX, "complex64": COMPLEX, "complex128": COMPLEX, "cfloat": COMPLEX, "cdouble": COMPLEX, "real": COMPLEX,
+    "imag": COMPLEX, "view_as_real": COMPLEX, "view_as_complex": COMPLEX, "polar": COMPLEX, "angle": COMPLEX, "stft": COMPLEX, "istft": COMPLEX,
+    "sparse": SPARSE, "sparse_coo_tensor": SPARSE, "sparse_csr_tensor": SPARSE, "spmm": SPARSE, "sparse_coo": SPARSE, "hspmm": SPARSE,
+    "jit": "TorchScript has no counterpart; pullback captures a step from plain Python", "classes": "custom C++ classes have no counterpart",
+    "ops": "custom C++ operators have no counterpart; write an autograd.Function", "onnx": LATER, "distributed": LATER, "compile": LATER,
+    "amp": LATER, "optim": LATER, "multiprocessing": LATER, "futures": "asynchronous futures have no counterpart",
+    "quantization": "quantized tensors are not supported", "hub": "nothing is downloaded at run time; load weights from a file",
+    "mps": "there is no MPS device", "xpu": "there is no XPU device", "autocast": LATER,
+}  # fmt: skip
+
+
+def explain(name: str) -> NoReturn:
+    """Raise the AttributeError for `pullback.name`."""
+    if name in REFUSED:
+        raise AttributeError(f"pullback has no {name!r}: {REFUSED[name]}")
+    raise AttributeError(f"pullback has no {name!r}. `make surface` lists the PyTorch names that are here")

@@ -1,0 +1,323 @@
+"""Tensors as other things: other dtypes, NumPy arrays, Python numbers, copies, pickles."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dtypes import FLOATS, HALVES, as_dtype, dtype, promote, result_dtype
+from ..errors import PullbackError, fail
+from ..ops.create import cast
+from ..ops.create import clone as clone_op
+from ..tensor import Storage, Tensor, check_device, device, wrap
+from ..views import write
+from .expose import public
+
+
+@public(function=False)
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """This tensor in a dtype, on a device, or both as another tensor has them; itself if it is so already."""
+    want: Any = kwargs.get("dtype")
+    where: Any = kwargs.get("device")
+    for arg in (*args, kwargs.get("other")):
+        if isinstance(arg, Tensor):
+            want, where = arg.dtype, arg.device
+        elif isinstance(arg, (str, device)):
+            where = arg
+        elif arg is not None and not isinstance(arg, bool):
+            want = arg
+    check_device(where)
+    npdtype = self.npdtype if want is None else as_dtype(want).numpy
+    if npdtype != self.npdtype:
+        return cast(self, dtype=npdtype)
+    return clone(self) if kwargs.get("copy") or (len(args) == 4 and args[3]) else self
+
+
+def _to_dtype(name: str, of: dtype) -> None:
+    @public(function=False, name=name)
+    def convert(self: Tensor, **options: Any) -> Tensor:
+        return self if self.npdtype == of.numpy else cast(self, dtype=of.numpy)
+
+    convert.__doc__ = f"This tensor as {of.name}."
+
+
+for _name, _of in {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+    "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool",
+}.items():  # fmt: skip
+    _to_dtype(_name, dtype.by_name[_of])
+
+
+@public(function=False, name="type")
+def type_(self: Tensor, dtype: Any = None, **options: Any) -> Any:
+    """The type's name, or this tensor as another type."""
+    if dtype is None:
+        return "torch." + next(name for name, of in LEGACY.items() if of == self.dtype.name)
+    if isinstance(dtype, str):
+        dtype = dtypes.dtype.by_name[LEGACY[dtype.rpartition(".")[2]]]
+    return to(self, dtype)
+
+
+LEGACY = {
+    "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "BFloat16Tensor": "bfloat16", "LongTensor": "int64",
+    "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8", "BoolTensor": "bool",
+}  # fmt: skip
+
+
+@public(function=False)
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor in the dtype of another."""
+    return to(self, other.dtype)
+
+
+@public(function=False)
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Itself: tensors live on the CPU."""
+    return self
+
+
+@public(function=False)
+def cuda(self: Tensor, device: Any = None, **options: Any) -> Tensor:
+    """There is no CUDA device here."""
+    check_device("cuda")
+    return self
+
+
+@public(function=False)
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """Itself: there is nothing to pin for."""
+    return self
+
+
+@public()
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy with memory of its own, through which gradients flow."""
+    return clone_op(input)  # type: ignore[no-any-return]
+
+
+@public(function=False)
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Itself if its elements lie in order in memory, else a copy in which they do."""
+    return self if type(self._array) is not np.ndarray or self._array.flags.c_contiguous else clone_op(self)  # type: ignore[no-any-return]
+
+
+@public(function=False)
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Write `src`, broadcast and converted, over this tensor."""
+    return write(self, src if isinstance(src, Tensor) else wrap(np.asarray(src)))
+
+
+@public(function=False)
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Write one value everywhere."""
+    return write(self, value if isinstance(value, Tensor) else wrap(np.asarray(value, self.npdtype)))
+
+
+public(method=False, name="fill_")(fill_)
+
+
+@public(function=False)
+def zero_(self: Tensor) -> Tensor:
+    """Write 0 everywhere."""
+    return fill_(self, 0)
+
+
+# -- to Python and NumPy --------------------------------------------------------------------------------------------
+
+
+def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
+    """The array, where its values may be looked at."""
+    if type(x._array) is not np.ndarray:
+        fail(PullbackError, f"{what} needs the tensor's values, which are not known while a step is being captured", "keep the value as a tensor, or move this out of the step")
+    return x._array
+
+
+@public(function=False)
+def item(self: Tensor) -> Any:
+    """The one element, as a Python number."""
+    array = _values(self, "item()")
+    if array.size != 1:
+        fail(PullbackError, f"a Tensor with {array.size} elements cannot be converted to Scalar", "reduce it first (sum, mean) or use tolist()")
+    return array.astype(np.float64).item() if array.dtype in HALVES else array.item()
+
+
+@public(function=False)
+def tolist(self: Tensor) -> Any:
+    """Nested lists of Python numbers."""
+    array = _values(self, "tolist()")
+    return (array.astype(np.float64) if array.dtype in HALVES else array).tolist()
+
+
+@public(function=False)
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:
+    """The tensor's memory as a NumPy array."""
+    if self.requires_grad and not force:
+        fail(PullbackError, "Can't call numpy() on Tensor that requires grad", "use tensor.detach().numpy()")
+    return _values(self, "numpy()")
+
+
+def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    array = numpy(self)
+    if dtype is not None and np.dtype(dtype) != array.dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+Tensor.__array__ = _array
+
+
+@public(function=False, name="__dlpack__")
+def dlpack(self: Tensor, **options: Any) -> Any:
+    """Lend the memory to another library."""
+    if self.requires_grad:
+        fail(PullbackError, "Can't export tensors that require gradient", "use tensor.detach()")
+    return _values(self, "__dlpack__()").__dlpack__(**options)
+
+
+@public(function=False, name="__dlpack_device__")
+def dlpack_device(self: Tensor) -> tuple[int, int]:
+    """(1, 0): the CPU."""
+    return 1, 0
+
+
+# -- copies and pickles: identity and sharing are kept ------------------------------------------------------------------
+
+
+def _rebuild(cls: type[Tensor], storage: Storage, layout: Any, requires_grad: bool, extra: dict[str, Any]) -> Tensor:
+    """A tensor that looks at `storage` through `layout`: None for all of it, else (offset, shape, strides)."""
+    tensor = object.__new__(cls)
+    tensor._storage, tensor._requires_grad = storage, requires_grad
+    tensor._array = storage.array if layout is None else _window(storage.array, *layout)
+    vars(tensor).update(extra)
+    return tensor
+
+
+def _window(array: np.ndarray[Any, Any], offset: int, shape: Any, strides: Any) -> np.ndarray[Any, Any]:
+    flat = array.reshape(-1)[offset // array.itemsize :]
+    return np.lib.stride_tricks.as_strided(flat, shape, strides) if math.prod(shape) else np.empty(shape, array.dtype)
+
+
+def _layout(x: Tensor) -> tuple[Storage, Any]:
+    """(storage in one contiguous piece, how x looks at it)"""
+    array, whole = x._array, x._storage.array
+    if array is whole:
+        return x._storage, None
+    if not whole.flags.c_contiguous:
+        return Storage(array.copy()), None
+    return x._storage, (array.__array_interface__["data"][0] - whole.__array_interface__["data"][0], array.shape, array.strides)
+
+
+def _rebuild_storage(array: Any) -> Storage:
+    return Storage(array)
+
+
+Storage.__reduce__ = lambda self: (_rebuild_storage, (np.ascontiguousarray(self.array),))  # type: ignore[method-assign,assignment]
+Storage.__deepcopy__ = lambda self, memo: memo.setdefault(id(self), Storage(self.array.copy()))  # type: ignore[attr-defined]
+
+
+def _extra(x: Tensor) -> dict[str, Any]:
+    """The gradient, and attributes a user has put on the tensor."""
+    return {k: v for k, v in vars(x).items() if not k.startswith("_") or k == "_grad"}
+
+
+def _check_leaf(x: Tensor, what: str) -> None:
+    if x._node is not None:
+        fail(PullbackError, f"only Tensors created explicitly by the user (graph leaves) can be {what}: this one was computed", "use x.detach()")
+
+
+def _reduce(self: Tensor, protocol: Any) -> Any:
+    _check_leaf(self, "pickled")
+    return _rebuild, (type(self), *_layout(self), self._requires_grad, _extra(self))
+
+
+def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    _check_leaf(self, "deep-copied")
+    storage, layout = _layout(self)
+    twin = memo[id(self)] = _rebuild(type(self), copy.deepcopy(storage, memo), layout, self._requires_grad, {})
+    vars(twin).update({k: copy.deepcopy(v, memo) for k, v in _extra(self).items()})
+    return twin
+
+
+Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign,assignment]
+Tensor.__deepcopy__ = _deepcopy
+
+
+# -- questions about dtypes ----------------------------------------------------------------------------------------------
+
+
+@public()
+def is_floating_point(input: Tensor) -> bool:
+    """Is the dtype float64, float32, float16 or bfloat16?"""
+    return input.npdtype in FLOATS
+
+
+@public()
+def is_complex(input: Tensor) -> bool:
+    """Never, so far."""
+    return False
+
+
+@public(function=False)
+def is_signed(self: Tensor) -> bool:
+    """Can the dtype hold negative numbers?"""
+    return self.dtype.is_signed
+
+
+@public(method=False)
+def is_tensor(obj: Any) -> bool:
+    """Is it a Tensor?"""
+    return isinstance(obj, Tensor)
+
+
+@public(method=False)
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype that arithmetic between the two gives."""
+    return as_dtype(result_dtype([x._array if isinstance(x, Tensor) else x for x in (tensor1, tensor2)]))
+
+
+@public(method=False)
+def promote_types(type1: Any, type2: Any) -> dtype:
+    """The smallest dtype that holds both."""
+    return as_dtype(promote(as_dtype(type1).numpy, as_dtype(type2).numpy))
+
+
+@public(method=False)
+def can_cast(from_: Any, to: Any) -> bool:
+    """May results of one dtype be written into a tensor of the other?"""
+    a, b = as_dtype(from_), as_dtype(to)
+    rank = [2 if d.is_floating_point else 0 if d is dtypes.bool_ else 1 for d in (a, b)]
+    return rank[0] <= rank[1]
+
+
+@public(function=False)
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element."""
+    return int(_values(self, "data_ptr()").__array_interface__["data"][0])
+
+
+@public(function=False)
+def element_size(self: Tensor) -> int:
+    """Bytes per element."""
+    return int(self.npdtype.itemsize)
+
+
+@public(function=False)
+def get_device(self: Tensor) -> int:
+    """-1: the CPU."""
+    return -1
+
+
+def _is(kind: str, value: bool) -> Any:
+    return property(lambda self: value, doc=f"{kind}? {value}.")
+
+
+Tensor.is_cuda, Tensor.is_sparse, Tensor.is_quantized, Tensor.is_mps, Tensor.is_meta, Tensor.is_cpu = (
+    _is(k, v) for k, v in (("On a CUDA device", False), ("Sparse", False), ("Quantized", False), ("On MPS", False), ("Without data", False), ("On the CPU", True))
+)  # type: ignore[attr-defined]
+Tensor.layout = property(lambda self: "torch.strided")
+Tensor.itemsize = property(lambda self: self.npdtype.itemsize)
+Tensor.nbytes = property(lambda self: self._array.nbytes)

@@ -1,0 +1,65 @@
+"""A training step never reads a value: it runs on arrays that have none, as capturing it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import pullback as torch
+from pullback.tensor import Tensor, wrap
+from tests.ops.shapes import ShapeOnly, shapes_run
+
+F32 = np.dtype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _shapes() -> Iterator[None]:
+    with shapes_run():
+        yield
+
+
+def symbolic(*shape: int, dtype: np.dtype = F32, parameter: bool = False) -> Tensor:
+    t = wrap(ShapeOnly(shape, dtype))
+    t.requires_grad = parameter
+    return t
+
+
+def test_reading_a_value_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="values of an array were read"):
+        np.asarray(symbolic(3)._array)
+
+
+def test_a_training_step_reads_no_values() -> None:
+    x, onehot = symbolic(8, 5), symbolic(8, 3)
+    w1, b1, w2, b2 = parameters = [symbolic(*shape, parameter=True) for shape in ((5, 4), (4,), (3, 4), (3,))]
+    for _ in range(2):  # the second time, gradients are there already
+        hidden = torch.relu(x @ w1 + b1)
+        scores = torch.matmul(hidden, w2.t()) + b2
+        loss = torch.logsumexp(scores, 1).mean() - (scores * onehot).sum() / x.shape[0]
+        assert loss.shape == () and loss.dtype is torch.float32
+        loss.backward()
+    with torch.no_grad():
+        for p in parameters:
+            before = p._array
+            assert p.grad.shape == p.shape and p.grad.dtype is p.dtype
+            p -= 0.1 * p.grad
+            assert type(p._array) is ShapeOnly and p._array is not before and p._array is p._storage.array
+            p.grad.zero_()
+
+
+def test_second_order_reads_no_values() -> None:
+    x = symbolic(4, 4, parameter=True)
+    (g,) = torch.autograd.grad(torch.tanh(x @ x).sum(), [x], create_graph=True)
+    (g * g).sum().backward()
+    assert x.grad.shape == (4, 4)
+
+
+def test_results_of_several_kinds_read_no_values() -> None:
+    x = symbolic(4, 6, parameter=True)
+    values, indices = x.max(dim=1)
+    assert indices.shape == (4,) and indices.dtype is torch.int64
+    y = torch.cat([values, x[:, 2], x.reshape(-1)]) * 2
+    torch.where(y > 0, y, 0.0).sum().backward()
+    assert x.grad.shape == (4, 6)
