@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.ops.shapes import ShapeOnly, shapes_run
 
 import pullback as torch
 from pullback.tensor import Tensor, wrap
-from tests.ops.shapes import ShapeOnly, shapes_run
 
 F32 = np.dtype(np.float32)
 

@@ -47,5 +47,6 @@ def _missing(*args: Any, **kwargs: Any) -> Any:
     fail(PullbackError, "there is no CUDA device here", 'ask pullback.cuda.is_available() first, and use device "cpu"')
 
 
-current_device = set_device = get_device_name = get_device_properties = get_device_capability = Event = Stream = _missing
+current_device = set_device = get_device_name = get_device_properties = get_device_capability = _missing
+Event = Stream = _missing
 get_rng_state, set_rng_state = _random.get_rng_state, _random.set_rng_state

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -15,8 +15,8 @@ class dtype:  # noqa: N801 (PyTorch's name)
     """A tensor's element type. Each exists once, so `is` compares."""
 
     __slots__ = ("is_complex", "is_floating_point", "is_signed", "itemsize", "name", "numpy")
-    by_numpy: dict[np.dtype[Any], dtype] = {}
-    by_name: dict[str, dtype] = {}
+    by_numpy: ClassVar[dict[np.dtype[Any], dtype]] = {}
+    by_name: ClassVar[dict[str, dtype]] = {}
 
     def __init__(self, name: str, scalar: type, floating: bool, signed: bool) -> None:
         self.name = name
@@ -64,7 +64,9 @@ def set_default_dtype(d: dtype) -> None:
     """Change the type of tensors made from Python floats."""
     global _default
     if not as_dtype(d).is_floating_point:
-        fail(DTypeError, f"set_default_dtype: {d!r} is not a floating point type", "use float32, float64 or a half type")
+        fail(
+            DTypeError, f"set_default_dtype: {d!r} is not a floating point type", "use float32, float64 or a half type"
+        )
     _default = as_dtype(d)
 
 
@@ -81,7 +83,11 @@ def as_dtype(d: Any) -> dtype:
         return dtype.by_numpy[np.dtype(d)]
     except (TypeError, KeyError):
         known = ", ".join(dtype.by_name)
-        fail(DTypeError, f"{d!r} is not a data type pullback has", f"use one of: {known} (complex types are not supported yet)")
+        fail(
+            DTypeError,
+            f"{d!r} is not a data type pullback has",
+            f"use one of: {known} (complex types are not supported yet)",
+        )
 
 
 def _rank(d: np.dtype[Any]) -> int:
@@ -89,7 +95,7 @@ def _rank(d: np.dtype[Any]) -> int:
     return 2 if d in FLOATS else 0 if d == BOOL else 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The smallest type that holds both, by PyTorch's table."""
     if a == b:
@@ -112,8 +118,12 @@ def scalar_dtype(value: Any) -> np.dtype[Any]:
     if isinstance(value, float):
         return _default.numpy
     if isinstance(value, complex):
-        fail(DTypeError, f"{value!r} is complex, which pullback does not support yet", "work on real and imaginary parts")
-    fail(DTypeError, f"{value!r} ({type(value).__name__}) is neither a number nor a tensor", "pass a tensor or a number")
+        fail(
+            DTypeError, f"{value!r} is complex, which pullback does not support yet", "work on real and imaginary parts"
+        )
+    fail(
+        DTypeError, f"{value!r} ({type(value).__name__}) is neither a number nor a tensor", "pass a tensor or a number"
+    )
 
 
 def result_dtype(values: list[Any]) -> np.dtype[Any]:
@@ -155,7 +165,8 @@ class finfo:  # noqa: N801
         self.resolution = float(info.resolution)
 
     def __repr__(self) -> str:
-        return f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, dtype={self.dtype})"
+        limits = f"min={self.min:g}, max={self.max:g}, eps={self.eps:g}"
+        return f"finfo(resolution={self.resolution:g}, {limits}, dtype={self.dtype})"
 
 
 class iinfo:  # noqa: N801

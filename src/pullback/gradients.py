@@ -15,8 +15,6 @@ from .ops.record import PLAIN, REPLAY
 from .tape import Alias, Edge, accumulate, attach, edge, walk
 from .tensor import Tensor, wrap
 
-
-
 ONE = {d.numpy: np.ones((), d.numpy) for d in dtype.by_name.values()}  # what a scalar loss starts with
 
 
@@ -27,7 +25,7 @@ def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, An
         fail(
             GradientError,
             "element 0 of tensors does not require grad and does not have a grad_fn",
-            "make a leaf it was computed from require grad: x = tensor(..., requires_grad=True); y.why_grad() tells what cut the graph",
+            "make a leaf it was computed from require grad; y.why_grad() tells what cut the graph",
         )
     if g is None:
         if y._array.size != 1:
@@ -36,10 +34,18 @@ def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, An
                 f"grad can be implicitly created only for scalar outputs; this one has shape {list(y.shape)}",
                 f"reduce it first, y.sum().{name}(), or pass the cotangent: y.{name}(gradient=torch.ones_like(y))",
             )
-        one = ONE.get(y._array.dtype) if y._array.shape == () and type(y._array) in PLAIN else full_like(y._array, value=1.0)
+        one = (
+            ONE.get(y._array.dtype)
+            if y._array.shape == () and type(y._array) in PLAIN
+            else full_like(y._array, value=1.0)
+        )
         return e, wrap(one) if record else one
     if g.shape != y.shape:
-        fail(ShapeError, f"the cotangent has shape {list(g.shape)}, but the tensor it belongs to has shape {list(y.shape)}", "they must be equal")
+        fail(
+            ShapeError,
+            f"the cotangent has shape {list(g.shape)}, but the tensor it belongs to has shape {list(y.shape)}",
+            "they must be equal",
+        )
     if g.npdtype != y.npdtype:
         g = cast(g, dtype=y.npdtype)
     return e, g if record else g._array
@@ -88,19 +94,23 @@ def grad(
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     gs = [grad_outputs] * len(ys) if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
     if is_grads_batched:
-        ys, each = list(ys), [[None if g is None else g[k] for g in gs] for k in range(len(next(g for g in gs if g is not None)))]
+        batch = range(len(next(g for g in gs if g is not None)))
+        each = [[None if g is None else g[k] for g in gs] for k in batch]
         rows = [grad(ys, xs, row, True, create_graph, allow_unused, False, materialize_grads) for row in each]
         return tuple(None if column[0] is None else stack(*column, dim=0) for column in zip(*rows, strict=True))
     seeds = [seed(y, g, "backward", create_graph) for y, g in zip(ys, gs, strict=True)]
     targets = targets_of(xs)
-    found = walk(seeds, keep=create_graph if retain_graph is None else retain_graph, record=create_graph, targets=targets)
+    found = walk(
+        seeds, keep=create_graph if retain_graph is None else retain_graph, record=create_graph, targets=targets
+    )
     results: list[Tensor | None] = []
     for i, (x, e) in enumerate(zip(xs, targets, strict=True)):
         g = found.get(e)
         if g is None and not (allow_unused or materialize_grads):
             fail(
                 GradientError,
-                f"one of the differentiated tensors appears to not have been used in the graph: inputs[{i}], of shape {list(x.shape)}",
+                "one of the differentiated tensors appears to not have been used in the graph: "
+                f"inputs[{i}], of shape {list(x.shape)}",
                 "set allow_unused=True if that is desired: its gradient is then None",
             )
         if g is None:
@@ -116,12 +126,18 @@ def targets_of(xs: Sequence[Tensor]) -> list[Edge]:
     for x in xs:
         e = edge(x)
         if e is None:
-            fail(GradientError, "one of the differentiated tensors does not require grad", "call requires_grad_() on it before the forward pass")
+            fail(
+                GradientError,
+                "one of the differentiated tensors does not require grad",
+                "call requires_grad_() on it before the forward pass",
+            )
         targets.append(e)
     return targets
 
 
-def replay(function: Callable[..., Any], inputs: Sequence[Any], params: dict[str, Any], needed: Sequence[bool], g: Any) -> list[Any]:
+def replay(
+    function: Callable[..., Any], inputs: Sequence[Any], params: dict[str, Any], needed: Sequence[bool], g: Any
+) -> list[Any]:
     """The pullback of a function of ops: run it on the tape, then walk back. Serves fused ops' decompositions."""
     recorded = any(isinstance(x, Tensor) for x in inputs) or isinstance(g, Tensor)
     with enable_grad():

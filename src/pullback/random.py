@@ -49,7 +49,7 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of this seed."""
         if not -_WORD >> 1 <= int(seed) < _WORD:
-            fail(PullbackError, f"Overflow when unpacking long: the seed {seed} does not fit into 64 bits", "use a smaller number")
+            fail(PullbackError, f"the seed {seed} does not fit into 64 bits", "use a smaller number")
         self.state = wrap(np.array([_signed(int(seed)), 0], np.int64))
         return self
 
@@ -70,7 +70,8 @@ class Generator:
     def set_state(self, new_state: Tensor) -> Generator:
         """Continue where `get_state` was taken."""
         if tuple(new_state.shape) != (2,) or new_state._array.dtype != np.int64:
-            fail(PullbackError, f"not a generator state: {new_state.dtype} of shape {list(new_state.shape)}", "pass what get_state() returned")
+            what = f"{new_state.dtype} of shape {list(new_state.shape)}"
+            fail(PullbackError, f"not a generator state: {what}", "pass what get_state() returned")
         self.state = wrap(new_state._array.copy())
         return self
 

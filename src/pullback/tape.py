@@ -1,12 +1,12 @@
 """The tape: all of backpropagation, to be read from top to bottom.
 
-1. `apply` runs an op. If an input wants a gradient, it leaves a Node: the op, the edges to the nodes (or leaf tensors) its inputs
-   came from, and what the op's pullback rules will need.
-2. A node's id comes from one counter when it is made, and a leaf's when it is first used. Whatever a node depends on existed
-   before it, so **ids are a topological order** of every graph.
-3. `walk` goes from the outputs down the ids. When it reaches a node, all that used the node's result has been walked, so the sum of
-   what they sent is complete: it is the node's cotangent. The op's rules turn it into cotangents of the inputs, which travel
-   on along the edges. At a leaf the cotangent is the gradient.
+1. `apply` runs an op. If an input wants a gradient, it leaves a Node: the op, the edges to the nodes (or leaf tensors)
+   its inputs came from, and what the op's pullback rules will need.
+2. A node's id comes from one counter when it is made, and a leaf's when it is first used. Whatever a node depends on
+   existed before it, so **ids are a topological order** of every graph.
+3. `walk` goes from the outputs down the ids. When it reaches a node, all that used the node's result has been walked,
+   so the sum of what they sent is complete: it is the node's cotangent. The op's rules turn it into cotangents of the
+   inputs, which travel on along the edges. At a leaf the cotangent is the gradient.
 
 That is the chain rule: the pullback of a composition is the composition of the pullbacks, in reverse.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import operator
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -24,19 +24,19 @@ import numpy as np
 from . import errors
 from .dtypes import F32, F64, FLOATS
 from .errors import GradientError, ShapeError, fail
+from .hooks import Handle, Hook, run_hooks
 from .modes import MODES, enable_grad
 from .ops.arithmetic import add
 from .ops.create import cast, clone, full_like
+from .ops.record import IMPLEMENTATIONS, Op, Plan, broadcasts_to
 from .ops.reduction import sum as sum_
 from .ops.shape import reshape
-from .ops.record import IMPLEMENTATIONS, Op, Plan
-from .tensor import Storage, Tensor, wrap
+from .tensor import Storage, Tensor, look_through, shares, wrap
 
 next_id = itertools.count(1).__next__
 
-Edge = Union["Node", Tensor]  # where a gradient goes next: the op that made an input, or the input itself if it is a leaf
-
-
+# Where a gradient goes next: to the op that made an input, or to the input itself if it is a leaf.
+Edge = Union["Node", Tensor]
 NOTHING: list[Any] = []
 
 
@@ -47,7 +47,7 @@ class Node:
     plan: Plan  # which rules to run, and on what
     saved: Any = NOTHING  # the arrays and facts the rules need ...
     guards: Sequence[tuple[Storage, int]] = ()  # ... and where the arrays lie, at which version
-    hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
+    hooks: dict[int, Hook] | None = None
 
     def __init__(self, op: Any, edges: Sequence[Edge | None], shape: Any, dtype: Any) -> None:
         self._id = next_id()
@@ -62,7 +62,10 @@ class Node:
         saved = self.rebuild() if record else self.values()
         pulled = []
         for i, rule, picks in self.plan.calls:
-            cotangent = rule(g, saved[picks[0]]) if len(picks) == 1 else rule(g, *[saved[p] for p in picks]) if picks else rule(g)
+            if len(picks) == 1:  # most rules; spares them a list
+                cotangent = rule(g, saved[picks[0]])
+            else:
+                cotangent = rule(g, *[saved[p] for p in picks])
             if i < 0:  # one rule for all inputs
                 return zip(self.edges, cotangent, strict=False)
             pulled.append((self.edges[i], cotangent))
@@ -74,7 +77,7 @@ class Node:
             fail(
                 GradientError,
                 f"trying to backward through the graph a second time: what {self.name()} saved has been freed",
-                "pass retain_graph=True to the first backward() if you need a second one, or detach() the part the two share",
+                "pass retain_graph=True to the first backward() if you need a second, or detach() the shared part",
                 shared_node_built_at=self.position,
             )
         for storage, version in self.guards:
@@ -113,7 +116,7 @@ class Node:
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         return tuple((e, e.index if isinstance(e, Pick) else 0) for e in self.edges)
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+    def register_hook(self, hook: Hook) -> Handle:
         """`hook(cotangent)` runs when the cotangent of this node's result is complete; what it returns replaces it."""
         if self.hooks is None:
             self.hooks = {}
@@ -132,34 +135,15 @@ class Pick(Node):
         self.position = node.position
 
 
-class Handle:
-    """Takes a hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.hooks, self.key = hooks, next_id()
-        hooks[self.key] = hook
-
-    def remove(self) -> None:
-        self.hooks.pop(self.key, None)
-
-    def __enter__(self) -> Handle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-
-# -- forward: running ops and leaving nodes ------------------------------------------------------------------------------
+# -- forward: running ops and leaving nodes ----------------------------------------------------------------------------
 
 
 def edge(x: Tensor) -> Edge | None:
     """Where x's gradient goes; None if it wants none."""
     if x._base is not None and x._seen != x._storage.version:
         refresh(x)
-    if x._node is not None:
+    if x._node is not None or not x._requires_grad:
         return x._node
-    if not x._requires_grad:
-        return None
     if x._id == 0:
         x._id = next_id()
     return x
@@ -188,22 +172,25 @@ def apply(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     out = op(*arrays, **params)
     if type(out) is tuple:
         outs = tuple([wrap(array) for array in out])
+        if op.views is not None:
+            for view, look in zip(outs, op.views(arrays[0], **params), strict=True):
+                look_through(inputs[0], view, *look)
         if wanted:
-            record(op, inputs, arrays, edges, needed, outs, params)
+            leave_node(op, inputs, arrays, edges, needed, outs, params)
         return outs
     tensor = wrap(out)
     if op.view and shares(out, inputs[0]):
         look_through(inputs[0], tensor, op, params)
     if wanted:
-        record(op, inputs, arrays, edges, needed, (tensor,), params)
+        leave_node(op, inputs, arrays, edges, needed, (tensor,), params)
     return tensor
 
 
 IMPLEMENTATIONS[Tensor] = apply
 
 
-def record(
-    op: Op, inputs: Sequence[Any], arrays: Sequence[Any], edges: Sequence[Edge | None], needed: int, outs: tuple[Tensor, ...], params: dict[str, Any]
+def leave_node(
+    op: Op, inputs: Any, arrays: Any, edges: list[Edge | None], needed: int, outs: tuple[Tensor, ...], params: Any
 ) -> None:
     """Leave the node of an op that has just run."""
     if len(outs) == 1:
@@ -236,21 +223,6 @@ def record(
             MODES.pack(node)
 
 
-def shares(array: Any, x: Tensor) -> bool:
-    """Did a view op really give a view? (reshape copies where it must)"""
-    if type(array) is not np.ndarray:
-        return True
-    source = x._array
-    return array is source or (array.base is not None and (array.base is source or array.base is source.base))
-
-
-def look_through(x: Tensor, view: Tensor, op: Op, params: dict[str, Any]) -> None:
-    """Make `view` share x's storage, and remember how it looks at the tensor that owns it."""
-    view._storage, view._seen = x._storage, x._storage.version
-    view._base = x if x._base is None else x._base
-    view._path = None if x._path is None or not MODES.grad else (*x._path, (op, params))
-
-
 def refresh(x: Tensor) -> None:
     """A view's base was written in place: lead the view's gradient through the base as it is now."""
     x._seen = x._storage.version
@@ -278,7 +250,8 @@ class Alias(Node):
     """Another name for an edge: the cotangent passes unchanged."""
 
     def __init__(self, e: Edge) -> None:
-        super().__init__(Label("alias"), (e,), primal(e).shape, primal(e).dtype)
+        like = e._array if isinstance(e, Tensor) else e
+        super().__init__(Label("alias"), (e,), like.shape, like.dtype)
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         return ((self.edges[0], g),)
@@ -290,14 +263,16 @@ def attach(x: Tensor, e: Edge) -> Tensor:
     return x
 
 
-# -- backward: walking down the ids --------------------------------------------------------------------------------------
+# -- backward: walking down the ids ------------------------------------------------------------------------------------
 
 
-def walk(seeds: Sequence[tuple[Edge, Any]], *, keep: bool, record: bool, targets: Sequence[Edge] | None = None) -> dict[Edge, Any]:
+def walk(
+    seeds: Sequence[tuple[Edge, Any]], *, keep: bool, record: bool, targets: Sequence[Edge] | None = None
+) -> dict[Edge, Any]:
     """Carry the seeds' cotangents down the graph.
 
-    At leaves they are added to `.grad`; with `targets`, nothing is, and the targets' cotangents are returned. `record` runs the rules
-    on Tensors, so that the gradient can be differentiated again; `keep` keeps what nodes saved.
+    At leaves they are added to `.grad`; with `targets`, nothing is, and the targets' cotangents are returned.
+    `record` runs the rules on Tensors, so that the gradient can be differentiated again; `keep` keeps what nodes saved.
     """
     arrived: dict[Edge, Any] = {}  # cotangents on their way: their sum so far
     found: dict[Edge, Any] = {}
@@ -314,7 +289,7 @@ def walk(seeds: Sequence[tuple[Edge, Any]], *, keep: bool, record: bool, targets
                 continue
             leaf = isinstance(node, Tensor)
             if hooks := (node._hooks if leaf else node.hooks):
-                g = run_hooks(hooks, g, node)
+                g = run_hooks(hooks, g)
             if wanted is not None and node in wanted:
                 found[node] = g
             if leaf:
@@ -365,7 +340,7 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
     for e, cotangent in node.pull(g, record):
         if e is None or cotangent is None or (visited is not None and e not in visited):
             continue
-        like = primal(e)
+        like = e._array if isinstance(e, Tensor) else e  # what has the input's shape and dtype
         if cotangent.dtype is not like.dtype or cotangent.shape != like.shape:
             cotangent = conform(cotangent, like, node)
         if e in arrived:
@@ -373,14 +348,10 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
         arrived[e] = cotangent
 
 
-def primal(e: Edge) -> Any:
-    """What has the shape and NumPy dtype of an edge's value."""
-    return e._array if isinstance(e, Tensor) else e
-
-
 def total(before: Any, g: Any) -> Any:
     """Fan-out: the cotangents that reach an edge add up; in place, if the sum so far is nobody else's."""
-    if sys.getrefcount(before) <= ALONE and type(before) is np.ndarray and before.base is None and before.dtype == g.dtype:
+    alone = sys.getrefcount(before) <= ALONE and type(before) is np.ndarray and before.base is None
+    if alone and before.dtype == g.dtype:
         add.into(before, before, g)
         return before
     return add(before, g)
@@ -390,10 +361,11 @@ def conform(g: Any, like: Any, node: Node) -> Any:
     """A cotangent has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
     shape = tuple(like.shape)
     if g.shape != shape:
-        if not node.op.broadcasts or not fits(shape, g.shape):
+        if not node.op.broadcasts or not broadcasts_to(shape, g.shape):
             fail(
                 ShapeError,
-                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} for an input of shape {list(shape)}",
+                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} "
+                f"for an input of shape {list(shape)}",
                 "a gradient must have the shape of what it is the gradient of",
                 op_ran_at=node.position,
             )
@@ -402,11 +374,6 @@ def conform(g: Any, like: Any, node: Node) -> Any:
         g = reshape(sum_(g, dim=dims, keepdim=True), shape=shape)
     npdtype = g.npdtype if isinstance(g, Tensor) else g.dtype
     return g if npdtype == like.dtype else cast(g, dtype=like.dtype)
-
-
-def fits(small: Any, large: Any) -> bool:
-    """Does `small` broadcast to `large`?"""
-    return len(small) <= len(large) and all(s in (1, n) for s, n in zip(reversed(small), reversed(large), strict=False))
 
 
 def _references_of_a_local() -> int:
@@ -436,19 +403,3 @@ def accumulate(leaf: Tensor, g: Any) -> None:
         old._storage.write(old, add(old._array, g))
     for hook in list((leaf._after_hooks or {}).values()):
         hook(leaf)
-
-
-def run_hooks(hooks: dict[int, Callable[[Tensor], Tensor | None]], g: Any, node: Edge) -> Any:
-    """Let hooks see, or replace, a complete cotangent."""
-    parts = [g] if type(g) is not list else g
-    for hook in list(hooks.values()):
-        for i, part in enumerate(parts):
-            if part is None:
-                continue
-            seen = part if isinstance(part, Tensor) else wrap(part)
-            new = hook(seen)
-            if new is not None:
-                if new.shape != seen.shape:
-                    fail(ShapeError, f"a hook returned a gradient of shape {list(new.shape)} for one of shape {list(seen.shape)}", "return a tensor of the same shape, or None")
-                parts[i] = new if isinstance(part, Tensor) else new._array
-    return parts if type(g) is list else parts[0]

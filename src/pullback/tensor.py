@@ -1,8 +1,8 @@
 """Tensor and Storage: an array, its gradient, and its place on the tape.
 
-A Tensor is a view of a Storage. Several Tensors may view one Storage; every write goes through it and raises its version,
-so that a value needed by backward cannot be overwritten unnoticed. What Tensors can do (operators, methods) is put on
-the class by `pullback.functions`; how gradients flow through them is in `pullback.tape`.
+A Tensor is a view of a Storage. Several Tensors may view one Storage; every write goes through it and raises its
+version, so that a value needed by backward cannot be overwritten unnoticed. What Tensors can do (operators, methods) is
+put on the class by `pullback.functions`; how gradients flow through them is in `pullback.tape`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from . import errors
 from .dtypes import FLOATS, dtype
 from .errors import GradientError, PullbackError, ShapeError, fail
+from .modes import MODES
 
 if TYPE_CHECKING:
     from .tape import Node
@@ -55,7 +56,11 @@ def check_writable(array: np.ndarray[Any, Any]) -> None:
             "clone() the expanded tensor before writing to it",
         )
     if not array.flags.writeable:
-        fail(PullbackError, "the tensor's memory is read-only (it was made from a read-only NumPy array)", "clone() it first")
+        fail(
+            PullbackError,
+            "the tensor's memory is read-only (it was made from a read-only NumPy array)",
+            "clone() it first",
+        )
 
 
 class Size(tuple[int, ...]):
@@ -136,7 +141,9 @@ class Tensor:
     _requires_grad = False  # set by the user: a leaf that wants its gradient
     _grad: Tensor | None = None
     _base: Tensor | None = None  # the tensor this one is a view of ...
-    _path: tuple[tuple[Any, dict[str, Any]], ...] | None = ()  # ... by these view ops; None: made where nothing was recorded
+    _path: (
+        tuple[tuple[Any, dict[str, Any]], ...] | None
+    ) = ()  # ... by these view ops; None: made where nothing was recorded
     _seen = 0  # storage version at which _node was right, for views
     _hooks: dict[int, Any] | None = None
     _after_hooks: dict[int, Any] | None = None
@@ -212,7 +219,11 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        return self._requires_grad or self._node is not None or (self._base is not None and self._base.requires_grad and bool(self._path))
+        return (
+            self._requires_grad
+            or self._node is not None
+            or (self._base is not None and self._base.requires_grad and bool(self._path))
+        )
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
@@ -244,11 +255,21 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                fail(PullbackError, f"assigned grad expected to be a Tensor or None but got {type(value).__name__}", "wrap it: pullback.tensor(value)")
+                fail(
+                    PullbackError,
+                    f"assigned grad expected to be a Tensor or None but got {type(value).__name__}",
+                    "wrap it: pullback.tensor(value)",
+                )
             if value.shape != self.shape:
-                fail(ShapeError, f"assigned grad has data of a different size: {list(value.shape)}, but the tensor is {list(self.shape)}")
+                fail(
+                    ShapeError,
+                    f"assigned grad has data of a different size: {list(value.shape)}, not {list(self.shape)}",
+                )
             if value.npdtype != self.npdtype:
-                fail(PullbackError, f"assigned grad has data of a different type: {value.dtype}, but the tensor is {self.dtype}")
+                fail(
+                    PullbackError,
+                    f"assigned grad has data of a different type: {value.dtype}, but the tensor is {self.dtype}",
+                )
             if value is self:
                 fail(PullbackError, "can't assign a Variable as its own grad")
         self._grad = value
@@ -285,3 +306,21 @@ def alias(x: Tensor, array: Any) -> Tensor:
     tensor._array = array
     tensor._storage = x._storage
     return tensor
+
+
+def shares(array: Any, x: Tensor) -> bool:
+    """Did a view op really give a view? (reshape copies where it must)"""
+    if type(array) is not np.ndarray:
+        return True
+    source = x._array
+    base = array.base
+    return array is source or (
+        base is not None and (base is source or base is source.base or np.may_share_memory(array, source))
+    )
+
+
+def look_through(x: Tensor, view: Tensor, op: Any, params: dict[str, Any]) -> None:
+    """Make `view` share x's storage, and remember how it looks at the tensor that owns it."""
+    view._storage, view._seen = x._storage, x._storage.version
+    view._base = x if x._base is None else x._base
+    view._path = None if x._path is None or not MODES.grad else (*x._path, (op, params))

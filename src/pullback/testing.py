@@ -44,7 +44,8 @@ def _difference(a: Any, b: Any, where: str, options: dict[str, Any]) -> str:
     if isinstance(b, Sequence) and not isinstance(b, str):
         if len(a) != len(b):
             return f"the lengths differ{where}: {len(a)} and {len(b)}"
-        return next((p for i, (x, y) in enumerate(zip(a, b, strict=True)) if (p := _difference(x, y, f"{where}[{i}]", options))), "")
+        pairs = enumerate(zip(a, b, strict=True))
+        return next((p for i, (x, y) in pairs if (p := _difference(x, y, f"{where}[{i}]", options))), "")
     x, y = (t._array if isinstance(t, Tensor) else np.asarray(t) for t in (a, b))
     if x.shape != y.shape:
         return f"The values for attribute 'shape' do not match{where}: {list(x.shape)} != {list(y.shape)}."

@@ -1,8 +1,9 @@
 """Writing into tensors, as events on the tape.
 
-A write gives the tensor that owns the memory a new history. Written as a whole, it simply takes over the new value's node. Written
-through a view, the owner's new node is a Put: the region's gradient goes to the value written there, the rest to the owner as it was
-before. Other views find their way through the owner's new node when they are next used (`tape.refresh`).
+A write gives the tensor that owns the memory a new history. Written as a whole, it simply takes over the new value's
+node. Written through a view, the owner's new node is a Put: the region's gradient goes to the value written there, the
+rest to the owner as it was before. Other views find their way through the owner's new node when they are next used
+(`tape.refresh`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 from .dtypes import FLOATS, promote
 from .errors import DTypeError, GradientError, ShapeError, fail
 from .modes import MODES
-from .ops.create import cast, clone, full_like
 from .ops.compare import ne, where
+from .ops.create import cast, clone, full_like
 from .ops.shape import expand
 from .tape import Edge, Label, Node, attach, edge
 from .tensor import Tensor
@@ -23,9 +24,21 @@ from .tensor import Tensor
 def update(x: Tensor, value: Tensor) -> Tensor:
     """x becomes `value`, which was computed from it: what `x.mul_(y)` does with `x * y`."""
     if value.shape != x.shape:
-        fail(ShapeError, f"the result has shape {list(value.shape)}, which does not fit into the tensor's {list(x.shape)}", "write x = x + y where the shape may grow")
-    if value.npdtype != x.npdtype and promote(value.npdtype, x.npdtype) != x.npdtype and (value.npdtype in FLOATS) > (x.npdtype in FLOATS):
-        fail(DTypeError, f"result type {value.dtype} can't be cast to the desired output type {x.dtype}", "convert the tensor first, or write x = x + y")
+        fail(
+            ShapeError,
+            f"the result has shape {list(value.shape)}, which does not fit into the tensor's {list(x.shape)}",
+            "write x = x + y where the shape may grow",
+        )
+    if (
+        value.npdtype != x.npdtype
+        and promote(value.npdtype, x.npdtype) != x.npdtype
+        and (value.npdtype in FLOATS) > (x.npdtype in FLOATS)
+    ):
+        fail(
+            DTypeError,
+            f"result type {value.dtype} can't be cast to the desired output type {x.dtype}",
+            "convert the tensor first, or write x = x + y",
+        )
     return write(x, value, derived=True)
 
 
@@ -57,7 +70,8 @@ def check_allowed(x: Tensor, owner: Tensor, history: Edge | None) -> None:
     if owner._requires_grad and owner._node is None:
         fail(
             GradientError,
-            f"a {'leaf' if owner is x else 'view of a leaf'} Variable that requires grad is being used in an in-place operation",
+            f"a {'leaf' if owner is x else 'view of a leaf'} Variable that requires grad is being used in an in-place "
+            "operation",
             "update parameters inside `with pullback.no_grad():`, or work on a copy: x.clone()",
         )
     if x._path is None and history is not None:
@@ -69,7 +83,7 @@ def check_allowed(x: Tensor, owner: Tensor, history: Edge | None) -> None:
 
 
 class Put(Node):
-    """`owner` after a region of it was written: owner outside, value inside the region that the view ops `path` look at."""
+    """`owner` after a write: itself outside, the value inside the region that the view ops `path` look at."""
 
     def __init__(self, old: Edge | None, new: Edge | None, owner: Tensor, path: tuple[Any, ...]) -> None:
         super().__init__(Label("put"), (old, new), owner._array.shape, owner._array.dtype)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tests.ops.harness import Result
 
 from pullback.dtypes import dtype
-from tests.ops.harness import Result
 
 FOLDER = Path(__file__).parent
 UNKNOWN = Result([], [], [])  # PyTorch has no such op for this dtype
@@ -48,7 +48,9 @@ def pack(goldens: dict[str, Golden]) -> bytes:
         for name, content in ("index", text), ("data", b"".join(data)):
             member = io.BytesIO()
             np.lib.format.write_array(member, np.frombuffer(content, np.uint8))
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue(), zipfile.ZIP_DEFLATED
+            )
     return file.getvalue()
 
 

@@ -7,27 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.goldens import store
 
 from pullback.dtypes import F64
 from pullback.ops.arithmetic import mul
 from pullback.ops.reduction import sum as sum_
 from pullback.tensor import wrap
-from tests.goldens import store
 
 from .harness import (
     Case,
-    assert_close,
     assert_same_result,
     cotangents_of,
     inputs_of,
     is_float,
     leaves_of,
+    listed,
     on_tape,
     pulled,
     random,
     raw,
     recorded,
-    listed,
     stamp,
 )
 
@@ -42,7 +41,9 @@ def golden_of(case: Case, which: str = "") -> store.Golden:
     key = f"{case.op.name}/{which or case.number}"
     golden = store.family(case.op.family).get(key)
     if golden is None or golden.stamp != stamp(case):
-        pytest.fail(f"{case.id}: the sample {'is new' if golden is None else 'has changed'}; run `make goldens`", pytrace=False)
+        pytest.fail(
+            f"{case.id}: the sample {'is new' if golden is None else 'has changed'}; run `make goldens`", pytrace=False
+        )
     return golden
 
 
@@ -82,7 +83,9 @@ def moved(xs: list[Any], directions: list[Any], t: float) -> list[Any]:
 
 
 def directions_of(case: Case, xs: list[Any], name: str) -> list[Any]:
-    return [random(f"{case.op.name}/{case.number}/{name}{i}", x.shape) if is_float(x) else None for i, x in enumerate(xs)]
+    return [
+        random(f"{case.op.name}/{case.number}/{name}{i}", x.shape) if is_float(x) else None for i, x in enumerate(xs)
+    ]
 
 
 def dot(xs: list[Any], ys: list[Any]) -> float:
@@ -91,7 +94,9 @@ def dot(xs: list[Any], ys: list[Any]) -> float:
 
 
 def agree(expected: float, actual: float) -> None:
-    assert abs(expected - actual) <= FINITE * (1 + abs(expected)), f"finite differences give {expected}, the pullback {actual}"
+    assert abs(expected - actual) <= FINITE * (1 + abs(expected)), (
+        f"finite differences give {expected}, the pullback {actual}"
+    )
 
 
 def slopes_agree(case: Case) -> None:
@@ -134,14 +139,27 @@ def jacobians_agree(case: Case) -> None:
         unit = np.split(np.arange(sum(y.size for y in outs)) == k, np.cumsum([y.size for y in outs])[:-1])
         gs = [wrap(u.reshape(y.shape).astype(F64)) for u, y in zip(unit, outs, strict=True)]
         grads = pulled(ys, leaves_of(tensors), gs)
-        rows.append(np.concatenate([np.zeros(t.shape).ravel() if g is None else g._array.ravel() for t, g in zip(leaves_of(tensors), grads, strict=True)]))
+        rows.append(
+            np.concatenate(
+                [
+                    np.zeros(t.shape).ravel() if g is None else g._array.ravel()
+                    for t, g in zip(leaves_of(tensors), grads, strict=True)
+                ]
+            )
+        )
     columns = []
     for i, x in enumerate(xs):
         for j in np.ndindex(x.shape) if is_float(x) else ():
             direction: list[Any] = [None] * len(xs)
             direction[i] = np.zeros(x.shape)
             direction[i][j] = 1.0
-            columns.append(slope(lambda t, d=direction: np.concatenate([y.ravel() for y in raw(case, moved(xs, d, t)) if is_float(y)])))
+            columns.append(
+                slope(
+                    lambda t, d=direction: np.concatenate(
+                        [y.ravel() for y in raw(case, moved(xs, d, t)) if is_float(y)]
+                    )
+                )
+            )
     np.testing.assert_allclose(np.array(rows), np.array(columns).T, FINITE, FINITE)
 
 
@@ -167,11 +185,17 @@ def leaves_inputs_alone(case: Case) -> None:
     outs = raw(case, inputs)
     if not case.op.view:
         for x in inputs:
-            assert not any(isinstance(x, np.ndarray) and np.may_share_memory(x, y) for y in outs), "the result lies in an input's memory"
+            assert not any(isinstance(x, np.ndarray) and np.may_share_memory(x, y) for y in outs), (
+                "the result lies in an input's memory"
+            )
     kept = [y.copy() for y in outs]
     tensors, gs = on_tape(inputs), cotangents_of(case, outs)
     held = [None if g is None else g.copy() for g in gs]
-    pulled(listed(case.op(*tensors, **case.sample.params)), leaves_of(tensors), [None if g is None else wrap(g) for g in gs])
+    pulled(
+        listed(case.op(*tensors, **case.sample.params)),
+        leaves_of(tensors),
+        [None if g is None else wrap(g) for g in gs],
+    )
     for x, y in zip([*inputs, *outs, *gs], [*before, *kept, *held], strict=True):
         if isinstance(x, np.ndarray):
             np.testing.assert_array_equal(x, y, err_msg="written to")

@@ -119,7 +119,9 @@ def raw(case: Case, inputs: Sequence[Any]) -> list[Array]:
     return listed(case.op(*inputs, **case.sample.params))
 
 
-def pulled(outs: Sequence[Tensor], leaves: Sequence[Tensor], gs: Sequence[Any], record: bool = False) -> list[Tensor | None]:
+def pulled(
+    outs: Sequence[Tensor], leaves: Sequence[Tensor], gs: Sequence[Any], record: bool = False
+) -> list[Tensor | None]:
     """The gradients of sum <out, g>."""
     pairs = [(y, g) for y, g in zip(outs, gs, strict=True) if y.requires_grad and g is not None]
     if not pairs or not leaves:

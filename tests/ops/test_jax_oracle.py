@@ -45,7 +45,10 @@ def test_jax_accepts_the_pullback(op: Op) -> None:
 
         def pull(gs: Any) -> Any:
             grads = pulled([outs[i] for i in kept], leaves_of(tensors), [wrap(jax.device_get(g)) for g in gs])
-            return tuple(jax.numpy.zeros(t.shape) if g is None else jax.numpy.asarray(g._array) for t, g in zip(leaves_of(tensors), grads, strict=True))
+            return tuple(
+                jax.numpy.zeros(t.shape) if g is None else jax.numpy.asarray(g._array)
+                for t, g in zip(leaves_of(tensors), grads, strict=True)
+            )
 
         return tuple(jax.numpy.asarray(outs[i]._array) for i in kept), pull
 

@@ -43,7 +43,12 @@ def test_the_value_is_the_same_on_the_tape(case: Case) -> None:
 @each_case(all_cases())
 def test_shape_and_dtype_are_inferred(case: Case) -> None:
     with shapes.shapes_run():
-        inferred = listed(case.op(*[shapes.ShapeOnly(x.shape, x.dtype) if isinstance(x, np.ndarray) else x for x in case.sample.inputs], **case.sample.params))
+        inferred = listed(
+            case.op(
+                *[shapes.ShapeOnly(x.shape, x.dtype) if isinstance(x, np.ndarray) else x for x in case.sample.inputs],
+                **case.sample.params,
+            )
+        )
     outs = raw(case, inputs_of(case))
     assert [(spec.shape, spec.dtype) for spec in inferred] == [(y.shape, y.dtype) for y in outs]
 
@@ -74,7 +79,9 @@ def test_inputs_are_left_alone(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=["float16", "bfloat16"])
-@pytest.mark.parametrize("case", [case for op in OPS.values() if op.torch and (case := half_case(op))], ids=lambda case: case.op.name)
+@pytest.mark.parametrize(
+    "case", [case for op in OPS.values() if op.torch and (case := half_case(op))], ids=lambda case: case.op.name
+)
 def test_half_types(case: Case, dtype: Any) -> None:
     golden = checks.golden_of(case, dtype.name).result
     result = recorded(case, inputs_of(case, dtype))

@@ -58,7 +58,9 @@ STEPS: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 leaves = st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3)
-steps = st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=10)
+steps = st.lists(
+    st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=10
+)
 
 
 def arrays(shapes: Sequence[tuple[int, ...]], seed: int) -> list[np.ndarray[Any, Any]]:

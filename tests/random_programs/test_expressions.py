@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from tests.ops.checks import dot, slope
 
 import pullback
-from tests.ops.checks import dot, slope
 
 from . import expressions
 from .expressions import arrays, loss

@@ -1,4 +1,4 @@
-"""Random programs of views and in-place writes: the gradients of what was really computed, or an error where PyTorch has one."""
+"""Random programs of views and writes: the gradients of what was computed, or an error where PyTorch has one."""
 
 from __future__ import annotations
 

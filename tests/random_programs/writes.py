@@ -1,7 +1,7 @@
 """Random programs of views and writes in place.
 
-A program is a list of steps on a growing list of tensors. It runs on pullback, on PyTorch, and on `Dual`: NumPy arrays that carry
-their derivative along, where views and writes are NumPy's own and nothing is recorded.
+A program is a list of steps on a growing list of tensors. It runs on pullback, on PyTorch, and on `Dual`: NumPy arrays
+that carry their derivative along, where views and writes are NumPy's own and nothing is recorded.
 """
 
 from __future__ import annotations
@@ -164,7 +164,9 @@ def steps(names: Sequence[str], unrecorded: Sequence[str]) -> Any:
     """Programs of these steps; some of those in `unrecorded` run under no_grad."""
     number = st.integers(0, 20)
     step = st.sampled_from(names).flatmap(
-        lambda name: st.builds(Step, st.just(name), number, number, st.sampled_from([True, True, True, name not in unrecorded]))
+        lambda name: st.builds(
+            Step, st.just(name), number, number, st.sampled_from([True, True, True, name not in unrecorded])
+        )
     )
     return st.lists(step, min_size=1, max_size=12)
 
@@ -180,7 +182,8 @@ class Outcome(NamedTuple):
 def run(start: Sequence[Any], program: Sequence[Step], no_grad: Any, failures: Any) -> tuple[int | None, list[Any]]:
     """The tensors after the program, or the step that failed.
 
-    A number stands in for an operand that does not fit, or that lies in the memory written to (where PyTorch promises nothing).
+    A number stands in for an operand that does not fit, or that lies in the memory written to, where PyTorch
+    promises nothing.
     """
     xs, memory = list(start), list(range(len(start)))
     for k, (name, i, j, recorded) in enumerate(program):

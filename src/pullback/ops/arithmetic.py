@@ -1,17 +1,17 @@
-"""Arithmetic, element by element: + - * / ** and the functions that come straight from them."""
+"""Arithmetic, element by element: + - * / // % and the functions that come straight from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import F32, FLOATS
+from ..dtypes import F32
 from ..errors import PullbackError, fail
 from .create import full_like
-from .record import Op, Sample, elementwise, floating, op, per_element, promoting
-from .samples import inf, integer_pairs, integers, nan, pairs, positive, randn, unary
+from .record import Sample, elementwise, floating, op, per_element, promoting
+from .samples import inf, integer_pairs, pairs, positive, randn, unary
 
 
 def with_integers(samples: Callable[[], list[Sample]]) -> Callable[[], list[Sample]]:
@@ -91,71 +91,6 @@ sign = op(
 )  # fmt: skip
 
 
-# -- powers ------------------------------------------------------------------------------------------------------------
-
-
-def powering(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
-    """As `promoting`; an integer has no integer negative power."""
-    x, y = arrays
-    if type(y) is int and y < 0 and getattr(x, "dtype", F32) not in FLOATS:
-        fail(PullbackError, "Integers to negative integer powers are not allowed.", "convert the base first: x.float()")
-    return promoting(op, arrays)
-
-
-def _pow(x: Any, y: Any) -> Any:
-    if type(y) is not np.ndarray:
-        shortcut = _POWERS.get(y)
-        if shortcut is not None:
-            return shortcut(x)
-    elif y.dtype.kind == "i" and (y < 0).any():  # exponents in a tensor are rounded towards zero: 1/x is 0 but for x = 1 and -1
-        return np.where(y >= 0, np.power(x, np.maximum(y, 0)), np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0))).astype(x.dtype)
-    return np.power(x, y)
-
-
-_POWERS: dict[float, Callable[[Any], Any]] = {
-    2: np.square,
-    3: lambda x: np.square(x) * x,
-    0.5: np.sqrt,
-    -0.5: lambda x: np.reciprocal(np.sqrt(x)),
-    -1: np.reciprocal,
-    -2: lambda x: np.reciprocal(np.square(x)),
-}
-
-
-def pow_base(g: Any, x: Any, y: Any) -> Any:
-    """y x^(y-1) dx, and 0 where y is 0, whatever x."""
-    if isinstance(y, (int, float)):
-        return zero(g) if y == 0 else mul(g, mul(x, 2)) if y == 2 else mul(g, mul(pow(x, y - 1), y))
-    return where(eq(y, 0), 0.0, mul(g, mul(pow(x, sub(y, 1)), y)))
-
-
-def pow_exponent(g: Any, x: Any, y: Any, out: Any) -> Any:
-    """x^y log(x) dy, and 0 where x is 0 (the limit for y > 0)."""
-    if isinstance(x, (int, float)):
-        x = full_like(out, value=x)
-    return where(logical_and(eq(x, 0), ge(y, 0)), 0.0, mul(g, mul(out, log(x))))
-
-
-pow = op(
-    "pow", "x^y", inputs="x y", torch="torch.pow(x, y)",
-    numpy=_pow, infer=elementwise, dtypes=powering, flops=per_element(1),
-    vjp={"x": pow_base, "y": pow_exponent},
-    samples=lambda: [
-        *pairs(positive, randn, 2.5)(),
-        *[Sample((positive(5), n), note=f"power {n}") for n in (0, 1, 2, 3, -1, -2, 0.5, -0.5, 2.0)],
-        Sample((2.0, randn(3)), note="number left"),
-        Sample((randn(6), 3), note="negative base"),
-        Sample((randn(6, dtype=F32), 2), note="float32 squared"),
-        Sample((np.array([0.0, 0.0, 0.0, -2.0, -2.0, nan, inf, 0.0]), np.array([0.0, 2.0, -1.0, 2.0, 0.5, 0.0, -1.0, nan])), smooth=False, note="zeros"),
-        Sample((0.0, np.array([0.0, 1.0, -1.0])), smooth=False, note="powers of zero"),
-        Sample((np.array([0.0, -0.0, nan, inf, -inf]), 0), smooth=False, note="zeroth power"),
-        Sample((integers(-4, 5, 6), integers(0, 4, 6)), smooth=False, note="integers"),
-        Sample((integers(-2, 3, 9), integers(-3, 3, 9, seed=1)), smooth=False, note="integers, negative powers"),
-        Sample((integers(0, 4, 4), 2), smooth=False, note="integers squared"),
-    ],
-)  # fmt: skip
-
-
 # -- division with a whole quotient ------------------------------------------------------------------------------------
 
 
@@ -217,6 +152,3 @@ fmod = op(
     vjp={"x": lambda g: g, "y": lambda g, x, y: neg(mul(g, trunc_divide(x, y)))},
     samples=divisions,
 )  # fmt: skip
-
-from .compare import eq, ge, logical_and, where  # noqa: E402 (they stand on these ops, and the rule of pow on them)
-from .pointwise import log  # noqa: E402

@@ -11,6 +11,7 @@ import numpy as np
 from ..dtypes import F32, HALVES
 from ..engines.numpy import normalization as kernels
 from .arithmetic import add, div, mul, sub
+from .pointwise import sqrt
 from .record import Op, Sample, Shape, Spec, matching, op, per_input_element, same
 from .reduction import sum as sum_
 from .samples import inf, nan, positive, randn

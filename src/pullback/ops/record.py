@@ -8,7 +8,8 @@
 
 A pullback rule takes the cotangent `g` and then whatever it names: an input (`x`), the result (`out`, or `out0`, `out1`
 of several), an input's shape or dtype (`x_shape`, `x_dtype`), a parameter of the op (`dim`), or `needed` (which inputs
-want a cotangent); an op of any number of inputs has `*xs`. What an op saves follows from what its needed rules name; nothing else is kept.
+want a cotangent); an op of any number of inputs has `*xs`. What an op saves follows from what its needed rules name;
+nothing else is kept.
 
 Rules are written with ops, and ops take Tensors (recorded) or raw arrays (not recorded). So one rule serves a plain
 backward pass, higher order derivatives, capture and every engine.
@@ -43,7 +44,7 @@ class Sample(NamedTuple):
     """One call of an op, used to test it."""
 
     inputs: tuple[Any, ...]
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = {}  # noqa: RUF012
     smooth: bool = True  # False: at a kink or tie, or not finite; finite differences mean nothing there
     note: str = ""
 
@@ -59,7 +60,9 @@ class Plan(NamedTuple):
     """For one set of inputs that want gradients: what to save, and which rules to run on which of it."""
 
     held: tuple[int, ...]  # arrays to save, as places in (*inputs, *results)
-    facts: tuple[Callable[[Sequence[Any], dict[str, Any]], Any], ...]  # shapes, parameters ...: (arrays, params) -> value
+    facts: tuple[
+        Callable[[Sequence[Any], dict[str, Any]], Any], ...
+    ]  # shapes, parameters ...: (arrays, params) -> value
     calls: tuple[tuple[int, Callable[..., Any], tuple[int, ...]], ...]  # (input, rule, places in what was saved)
 
 
@@ -68,7 +71,9 @@ OPS: dict[str, Op] = {}
 # The class of the arrays chooses the implementation: class -> call(op, inputs, params). NumPy's stands in Op.__call__;
 # Tensor (the tape) and symbolic arrays put themselves in here.
 IMPLEMENTATIONS: dict[type, Callable[[Op, Sequence[Any], dict[str, Any]], Any]] = {}
-WATCHERS: list[Callable[[Op, Sequence[Any], dict[str, Any], Any], None]] = []  # told of every op that runs, in any thread
+WATCHERS: list[
+    Callable[[Op, Sequence[Any], dict[str, Any], Any], None]
+] = []  # told of every op that runs, in any thread
 PLAIN = {np.ndarray, float, int, bool, type(None)}
 
 
@@ -99,7 +104,10 @@ class Op:
         self.torch: str = fields.pop("torch")
         self.samples: Callable[[], list[Sample]] = fields.pop("samples")
         self.flops: Callable[..., int] = fields.pop("flops", free)
-        self.view: bool = fields.pop("view", False)
+        self.views: Callable[..., Any] | None = fields.pop(
+            "views", None
+        )  # of several results, how each looks at the input
+        self.view: bool = fields.pop("view", self.views is not None)
         self.outputs: int | Callable[..., int] = fields.pop("outputs", 1)
         self.broadcasts: bool = fields.pop("broadcasts", self.infer in (elementwise, comparison))
         self.decompose: Callable[..., Any] | None = fields.pop("decompose", None)
@@ -126,7 +134,10 @@ class Op:
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run on whatever class the inputs are; here, NumPy's arrays in PyTorch's dtypes."""
         arrays: Any = inputs
-        common, uniform = None, True  # do all arrays have one full-precision type? Then no dtype rule has anything to do
+        common, uniform = (
+            None,
+            True,
+        )  # do all arrays have one full-precision type? Then no dtype rule has anything to do
         for x in inputs:
             cls = type(x)
             if cls is np.ndarray:
@@ -206,7 +217,9 @@ class Op:
         if self.vjp_all is not None:
             rules = [(-1, self.vjp_all)]
         else:
-            rules = [(i, self.vjp[name]) for i, name in enumerate(self.inputs) if i < n and needed[i] and name in self.vjp]
+            rules = [
+                (i, self.vjp[name]) for i, name in enumerate(self.inputs) if i < n and needed[i] and name in self.vjp
+            ]
 
         def expanded(rule: Rule) -> list[tuple[str, Any]]:  # `*xs` is every input
             return [e for s in rule.sources for e in ([("input", i) for i in range(n)] if s[0] == "inputs" else [s])]
@@ -224,7 +237,13 @@ class Op:
     def pull_view(self, g: Any, shape: Shape, params: dict[str, Any]) -> Any:
         """A view op's rule by itself: g of the view, laid into zeros of the shape looked at."""
         rule = self.vjp[self.inputs[0]]
-        return rule.call(g, *[shape if kind == "shape" else params.get(which, self.defaults.get(which)) for kind, which in rule.sources])
+        return rule.call(
+            g,
+            *[
+                shape if kind == "shape" else params.get(which, self.defaults.get(which))
+                for kind, which in rule.sources
+            ],
+        )
 
     def _fact(self, kind: str, which: Any, needed: tuple[bool, ...]) -> Callable[[Sequence[Any], dict[str, Any]], Any]:
         """How to read something that is not an array off a call."""
@@ -255,10 +274,16 @@ def replay_rule(self: Op) -> Rule:
     """The pullback of an op that only says what it is composed of: run the composition and walk back through it."""
 
     def rule(g: Any, *saved: Any) -> Any:
-        inputs, params, needed = saved[: len(self.inputs)], dict(zip(self.defaults, saved[len(self.inputs) : -1], strict=True)), saved[-1]
+        inputs, params, needed = (
+            saved[: len(self.inputs)],
+            dict(zip(self.defaults, saved[len(self.inputs) : -1], strict=True)),
+            saved[-1],
+        )
         return REPLAY[0](self.decompose, inputs, params, needed, g)
 
-    sources = [("input", i) for i in range(len(self.inputs))] + [("param", p) for p in self.defaults] + [("needed", None)]
+    sources = (
+        [("input", i) for i in range(len(self.inputs))] + [("param", p) for p in self.defaults] + [("needed", None)]
+    )
     return Rule(rule, tuple(sources))
 
 
@@ -286,7 +311,7 @@ def _finish(out: Any, restore: Any) -> Any:
     return out.astype(restore) if restore is not None and out.dtype == F32 else out
 
 
-# -- dtype rules: arrays -> (arrays to compute on, half type to give back or None) --------------------------------------
+# -- dtype rules: arrays -> (arrays to compute on, half type to give back or None) --------------------------------
 
 
 def promoting(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
@@ -346,7 +371,7 @@ def per_input(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
 
 
 def arithmetic(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
-    """Each array keeps its own type, but half types are computed in float32 and given back as the first array's type."""
+    """Each array keeps its own type; half types are computed in float32 and given back as the first array's type."""
     first = arrays[0]
     if first.dtype not in HALVES:
         return arrays, None
@@ -356,7 +381,12 @@ def arithmetic(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
 def _convert(arrays: Sequence[Any], common: np.dtype[Any]) -> tuple[Sequence[Any], Any]:
     compute = F32 if common in HALVES else common
     converted = [
-        a if a is None else np.asarray(a).astype(compute) if type(a) in (float, int, bool) else a.astype(compute, copy=False) for a in arrays
+        a
+        if a is None
+        else np.asarray(a).astype(compute)
+        if type(a) in (float, int, bool)
+        else a.astype(compute, copy=False)
+        for a in arrays
     ]
     return converted, (common if common in HALVES else None)
 
@@ -393,6 +423,11 @@ def broadcast(*xs: Any) -> Shape:
     return tuple(out)
 
 
+def broadcasts_to(small: Shape, large: Shape) -> bool:
+    """Does an array of the one shape broadcast to the other?"""
+    return len(small) <= len(large) and all(s in (1, n) for s, n in zip(small[::-1], large[::-1], strict=False))
+
+
 def normal_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     """Dimensions as non-negative numbers; None is all of them."""
     if dim is None:
@@ -419,7 +454,7 @@ def reduced(x: Any, dim: Any = None, keepdim: bool = False, **params: Any) -> Sp
     return Spec(shape, x.dtype)
 
 
-# -- FLOPs: (arrays, params, result) -> a count -------------------------------------------------------------------------
+# -- FLOPs: (arrays, params, result) -> a count ---------------------------------------------------------------------
 
 
 def free(arrays: Sequence[Any], params: dict[str, Any], out: Any) -> int:
@@ -446,10 +481,15 @@ def explain(op: Op, arrays: Sequence[Any], params: dict[str, Any], error: Except
     given = ", ".join(f"{n}: {describe(a)}" for n, a in zip(names, arrays, strict=False) if a is not None)
     options = "".join(f", {k}={v!r}" for k, v in params.items())
     reason = str(error)
-    kind: type[PullbackError] = DTypeError if isinstance(error, TypeError) else RangeError if isinstance(error, IndexError) else PullbackError
+    kind: type[PullbackError] = (
+        DTypeError if isinstance(error, TypeError) else RangeError if isinstance(error, IndexError) else PullbackError
+    )
     todo = "check the arguments against the formula above"
     if isinstance(error, ValueError) and not isinstance(error, PullbackError):
-        kind, todo = ShapeError, "make the shapes fit: print them before this line, or unsqueeze/expand/transpose one side"
+        kind, todo = (
+            ShapeError,
+            "make the shapes fit: print them before this line, or unsqueeze/expand/transpose one side",
+        )
         if op.broadcasts:
             try:
                 broadcast(*arrays)

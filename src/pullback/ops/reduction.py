@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BOOL, F32, F64, FLOATS, I64, dtype
-from ..errors import DTypeError, PullbackError, fail
+from ..errors import DTypeError, fail
 from .arithmetic import div, mul, sub
 from .compare import eq, where
 from .create import cast
-from .record import Op, Sample, Shape, Spec, arithmetic, floating, op, per_input_element, reduced, summing
+from .record import Op, Sample, Shape, Spec, arithmetic, op, per_input_element, reduced, summing
 from .samples import booleans, inf, integers, nan, randn
 from .scan import around, prefix_products
 from .shape import expand, reshape
@@ -80,17 +80,17 @@ def whole(make: Callable[..., Any] = integers) -> list[Sample]:
 # -- sums --------------------------------------------------------------------------------------------------------------
 
 
-def _sum(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def add_up(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     if dim is not None and x.size > 16384 and x.ndim > 1:
         if x.flags.c_contiguous:
-            return _sum_by_blocks(x, dims_of(dim, x.ndim), keepdim)
+            return _by_blocks(x, dims_of(dim, x.ndim), keepdim)
         if x.flags.f_contiguous:
-            out = _sum_by_blocks(x.T, tuple([x.ndim - 1 - d for d in dims_of(dim, x.ndim)]), keepdim)
+            out = _by_blocks(x.T, tuple([x.ndim - 1 - d for d in dims_of(dim, x.ndim)]), keepdim)
             return out.T
     return np.add.reduce(x, dim, None, None, keepdim)
 
 
-def _sum_by_blocks(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+def _by_blocks(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
     """Over dims that are not the last, NumPy adds row to row, and the error grows with their number n: add about
     sqrt(n) blocks of rows to each other first, then the rows that are left. (Long rows are quicker, too.)"""
     first, last = min(dims), max(dims)
@@ -110,7 +110,7 @@ def _sum_by_blocks(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
 
 sum = op(
     "sum", "sum over dim of x", inputs="x", torch="torch.sum(x, dim=dim, keepdim=keepdim)",
-    numpy=_sum, infer=reduced, dtypes=summing, flops=per_input_element(1),
+    numpy=add_up, infer=reduced, dtypes=summing, flops=per_input_element(1),
     vjp={"x": lambda g, x_shape, dim, keepdim: unreduce(g, x_shape, dim, keepdim)},
     samples=lambda: [
         *reductions()(),
@@ -123,7 +123,7 @@ sum = op(
 
 
 def _mean(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    return _sum(x, dim, keepdim) / count(x.shape, dim)
+    return add_up(x, dim, keepdim) / count(x.shape, dim)
 
 
 mean = op(
@@ -150,6 +150,12 @@ count_nonzero = op(
         Sample((np.array([nan, 0.0, -0.0, inf]),), smooth=False, note="special"),
     ],
 )  # fmt: skip
+
+def share_of(chosen: Any, npdtype: Any, dim: Any) -> Any:
+    """1 / (how many are chosen over dim) where chosen, else 0."""
+    chosen = cast(chosen, dtype=npdtype)
+    return div(chosen, sum(chosen, dim=dim, keepdim=True))
+
 
 # -- products ----------------------------------------------------------------------------------------------------------
 
@@ -187,7 +193,7 @@ prod = op(
 def _var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
     d = x - _mean(x, dim, True)
     d *= d
-    return _sum(d, dim, keepdim) / max(count(x.shape, dim) - correction, 0)
+    return add_up(d, dim, keepdim) / max(count(x.shape, dim) - correction, 0)
 
 
 def _spread_out(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import F32, F64, I64
-from .arithmetic import add, mul, sub
+from .arithmetic import add, mul
 from .create import full_like
 from .record import Sample, Spec, arithmetic, op, per_input_element, same, summing
 from .samples import inf, integers, nan, randn
-from .shape import slice_, unslice
+from .indexing import scatter_add
+from .shape import flip, slice_, unslice
 
 
 def scans(**params: Any) -> Callable[[], list[Sample]]:
@@ -35,8 +36,7 @@ def part(dim: int, *limits: int | None) -> tuple[Any, ...]:
 
 def around(f: Callable[[Any, int], Any], x: Any, dim: int) -> Any:
     """f along dim, from the other end."""
-    key = part(dim, None, None, -1)
-    return slice_(f(slice_(x, key=key), dim), key=key) if x.shape else f(x, dim)
+    return flip(f(flip(x, dims=(dim,)), dim), dims=(dim,)) if x.shape else f(x, dim)
 
 
 def previous(x: Any, dim: int) -> Any:
@@ -59,7 +59,7 @@ def _previous_or_one(products: Any, dim: int) -> Any:
     return add(previous(products, dim), unslice(one, shape=tuple(products.shape), key=first))
 
 
-def _accumulate(ufunc: np.ufunc) -> Callable[..., Any]:
+def accumulate(ufunc: np.ufunc) -> Callable[..., Any]:
     def run(x: Any, dim: int) -> Any:
         if x.ndim == 0:
             return x.copy()
@@ -71,7 +71,7 @@ def _accumulate(ufunc: np.ufunc) -> Callable[..., Any]:
 
 cumsum = op(
     "cumsum", "out_i = sum over k <= i of x_k", inputs="x", torch="torch.cumsum(x, dim)",
-    numpy=_accumulate(np.add), infer=same, dtypes=summing, flops=per_input_element(1),
+    numpy=accumulate(np.add), infer=same, dtypes=summing, flops=per_input_element(1),
     vjp={"x": lambda g, dim: around(lambda h, d: cumsum(h, dim=d), g, dim)},
     samples=lambda: [*scans()(), Sample((integers(-5, 5, 3, 4, dtype=np.int32),), {"dim": 1}, smooth=False, note="integers")],
 )  # fmt: skip
@@ -90,8 +90,7 @@ def recur_back(a: Any, g: Any, dim: int) -> Any:
     """What `recurrence` sends back to b: s_i = g_i + a_(i+1) s_(i+1)."""
     if not g.shape:
         return g
-    key = part(dim, None, None, -1)
-    return slice_(recurrence(previous(slice_(a, key=key), dim), slice_(g, key=key), dim=dim), key=key)
+    return around(lambda h, d: recurrence(previous(flip(a, dims=(d,)), d), h, dim=d), g, dim)
 
 
 def _pull_recurrence(g: Any, a: Any, out: Any, dim: int, needed: tuple[bool, bool]) -> list[Any]:
@@ -117,7 +116,7 @@ recurrence = op(
 
 cumprod = op(
     "cumprod", "out_i = product over k <= i of x_k", inputs="x", torch="torch.cumprod(x, dim)",
-    numpy=_accumulate(np.multiply), infer=same, dtypes=summing, flops=per_input_element(1),
+    numpy=accumulate(np.multiply), infer=same, dtypes=summing, flops=per_input_element(1),
     # out_i = x_i out_(i-1): go back through that, so that nothing is divided by x
     vjp={"x": lambda g, x, out, dim: mul(recur_back(x, g, dim), _previous_or_one(out, dim))},
     samples=lambda: [
@@ -145,3 +144,29 @@ def _running(ufunc: np.ufunc, reaches: np.ufunc) -> Callable[..., Any]:
 def with_indices(x: Any, dim: int) -> tuple[Spec, Spec]:
     """Values and indices, shaped like x."""
     return Spec(x.shape, x.dtype), Spec(x.shape, I64)
+
+
+def _runs() -> list[Sample]:
+    return [
+        *[s._replace(smooth=s.note != "special" and s.inputs[0].ndim > 0) for s in scans()()],
+        Sample((np.array([2.0, 1.0, 2.0, 3.0, 3.0, 0.0, 0.0]),), {"dim": 0}, smooth=False, note="ties"),
+        Sample((integers(-5, 5, 3, 4, dtype=np.int32),), {"dim": 1}, smooth=False, note="integers"),
+    ]
+
+
+def _pull_running(g: Any, out1: Any, x_shape: Any, dim: int) -> Any:
+    """What was the extreme for a while gets what all of these places send."""
+    return scatter_add(full_like(g[0], value=0.0), out1, g[0], dim=dim) if x_shape else g[0]
+
+
+cummax = op(
+    "cummax", "out_i = max over k <= i of x_k, and its index", inputs="x", outputs=2, torch="torch.cummax(x, dim)",
+    numpy=_running(np.maximum, np.greater_equal), infer=with_indices, dtypes=arithmetic, flops=per_input_element(1),
+    vjp={"x": _pull_running}, samples=_runs,
+)  # fmt: skip
+
+cummin = op(
+    "cummin", "out_i = min over k <= i of x_k, and its index", inputs="x", outputs=2, torch="torch.cummin(x, dim)",
+    numpy=_running(np.minimum, np.less_equal), infer=with_indices, dtypes=arithmetic, flops=per_input_element(1),
+    vjp={"x": _pull_running}, samples=_runs,
+)  # fmt: skip

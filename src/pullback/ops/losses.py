@@ -1,0 +1,277 @@
+"""Cross-entropy of logits and class indices, in one pass forward and one back. Other losses are composed in `nn.functional`.
+
+With p = softmax(x) over the classes, t the target, v_t its weight (0 where it is ignored), e the label smoothing, C classes:
+
+    loss = -(1 - e) v_t log p_t - e / C sum over c of v_c log p_c
+    dx_c = g ((1 - e) v_t (p_c - [c = t]) + e / C (p_c sum over k of v_k - v_c))
+
+`mean` divides by the sum of v_t over all targets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .arithmetic import add, div, mul, neg, sub
+from .compare import eq, where
+from .create import full_like
+from .indexing import gather, one_hot, take_at
+from .record import Sample, Spec, arithmetic, op, per_input_element
+from .reduction import sum as sum_
+from .samples import inf, integers, nan, positive, randn
+from .shape import permute, reshape
+from .softmax import log_softmax, softmax, softmax_pullback
+
+BLOCK_BYTES = 1 << 20  # of logits, taken together so that they stay in cache between steps
+
+
+def class_dim(x: Any) -> int:
+    """Classes stand in dim 1, or in dim 0 where there is no batch."""
+    return min(1, len(x.shape) - 1)
+
+
+def _index(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, Any, Any]:
+    """Targets that are valid indices, where they are ignored (None: nowhere), and their weights (None: 1)."""
+    dim = class_dim(x)
+    shape = x.shape[:dim] + x.shape[dim + 1 :]
+    if target.shape != shape:
+        raise ValueError(f"expected targets of shape {list(shape)} for logits of shape {list(x.shape)}, got {list(target.shape)}")
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"class indices must be integers, got {target.dtype}")
+    if weight is not None and weight.shape != (x.shape[dim],):
+        raise ValueError(f"weight should have one number for each of {x.shape[dim]} classes, but has shape {list(weight.shape)}")
+    ignored = None
+    if target.size:
+        low, high = target.min(), target.max()
+        if low <= ignore_index <= high:
+            ignored = target == ignore_index
+            target = np.where(ignored, 0, target)
+            low, high = target.min(), target.max()
+        if low < 0 or high >= x.shape[dim]:
+            raise IndexError(f"Target {low if low < 0 else high} is out of bounds for {x.shape[dim]} classes")
+    v = None if weight is None else weight[target]
+    if ignored is not None:
+        v = np.where(ignored, x.dtype.type(0), x.dtype.type(1) if v is None else v)
+    return target, ignored, v
+
+
+def _total(v: Any, target: Any, dtype: Any) -> Any:
+    return dtype.type(target.size) if v is None else np.add.reduce(v, axis=None)
+
+
+def _blocks(x: Any) -> Iterator[slice]:
+    """Ranges of samples."""
+    if x.ndim == 1:
+        yield slice(0, None)
+        return
+    rows = max(1, BLOCK_BYTES // max(1, x[:1].nbytes))
+    for i in range(0, len(x), rows):
+        yield slice(i, i + rows)
+
+
+def _chosen(index: Any, dim: int) -> tuple[Any, ...]:
+    """The key of x's elements at the target."""
+    n = index.ndim
+    if n <= 1:
+        return (np.arange(len(index)), index) if n else (index,)
+    grid: list[Any] = [np.arange(m).reshape((m,) + (1,) * (n - 1 - d)) for d, m in enumerate(index.shape)]
+    return (*grid[:dim], index, *grid[dim:])
+
+
+def _along(weight: Any, x: Any) -> Any:
+    """A number for each class, beside x."""
+    return weight.reshape(weight.shape + (1,) * (x.ndim - class_dim(x) - 1))
+
+
+def _cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+    dim = class_dim(x)
+    index, ignored, v = _index(x, target, weight, ignore_index)
+    loss = np.empty(index.shape, x.dtype)
+    for b in _blocks(x):
+        shifted = x[b] - np.maximum.reduce(x[b], axis=dim, keepdims=True, initial=None if x.shape[dim] else 0)
+        key = _chosen(index[b] if x.ndim > 1 else index, dim)
+        of_target = shifted[key]
+        if label_smoothing:
+            of_all = np.add.reduce(shifted if weight is None else shifted * _along(weight, x), axis=dim)
+        log_sum = np.log(np.add.reduce(np.exp(shifted, out=shifted), axis=dim))
+        nll = log_sum - of_target
+        if v is not None:
+            nll *= v[b] if x.ndim > 1 else v
+        if label_smoothing:
+            mass = x.shape[dim] if weight is None else np.add.reduce(weight)
+            nll = nll * (1 - label_smoothing) + (log_sum * mass - of_all) * (label_smoothing / x.shape[dim])
+        loss[b if x.ndim > 1 else ...] = nll
+    if ignored is not None:
+        loss[ignored] = 0
+    if reduction == "none":
+        return loss
+    summed = np.add.reduce(loss, axis=None)
+    return summed if reduction == "sum" else summed / _total(v, index, x.dtype)
+
+
+def _cross_entropy_gradient(
+    g: Any, x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Any:
+    dim = class_dim(x)
+    index, ignored, v = _index(x, target, weight, ignore_index)
+    if reduction == "mean":
+        g = g / _total(v, index, x.dtype)
+    if ignored is not None:
+        g = np.where(ignored, x.dtype.type(0), g)
+    of_target = g if v is None else g * v
+    of_class = None
+    if label_smoothing:
+        of_target = of_target * x.dtype.type(1 - label_smoothing)
+        of_class = g * x.dtype.type(label_smoothing / x.shape[dim])
+    full = np.ndim(of_target) > 0  # else one number for all samples
+    dx = np.empty(x.shape, x.dtype)
+    for b in _blocks(x):
+        here = b if x.ndim > 1 else ...
+        p = np.subtract(x[here], np.maximum.reduce(x[here], axis=dim, keepdims=True, initial=None if x.shape[dim] else 0), out=dx[here])
+        np.exp(p, out=p)
+        at_target = of_target[here] if full else of_target
+        slope = at_target
+        if of_class is not None:
+            at_class = of_class[here] if np.ndim(of_class) else of_class
+            slope = at_target + at_class * (x.shape[dim] if weight is None else np.add.reduce(weight))
+        p *= np.expand_dims(slope / np.add.reduce(p, axis=dim), dim)
+        p[_chosen(index[here], dim)] -= at_target
+        if of_class is not None:
+            each = np.expand_dims(at_class, dim) if np.ndim(at_class) else at_class
+            p -= each if weight is None else each * _along(weight, x)
+    return dx
+
+
+# -- the same, from ops ------------------------------------------------------------------------------------------------
+
+
+def beside(a: Any, dim: int) -> Any:
+    """a with a dimension of one put in at dim."""
+    return reshape(a, shape=(*a.shape[:dim], 1, *a.shape[dim:]))
+
+
+def target_weights(logp: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, Any, Any]:
+    """Targets that are valid indices, where they are ignored, and their weights (0 where they are ignored)."""
+    ignored = eq(target, ignore_index)
+    index = where(ignored, 0, target)
+    if weight is None:
+        weight = full_like(logp, value=1.0, shape=())
+        return index, ignored, where(ignored, 0.0, weight)
+    flat = take_at(weight, reshape(index, shape=(1, math.prod(index.shape))), dims=(0,), wrap=False)
+    return index, ignored, where(ignored, 0.0, reshape(flat, shape=index.shape))
+
+
+def nll(logp: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float = 0.0) -> Any:
+    """Negative log likelihood of the targets, given log probabilities."""
+    dim = class_dim(logp)
+    index, ignored, v = target_weights(logp, target, weight, ignore_index)
+    of_target = reshape(gather(logp, beside(index, dim), dim=dim), shape=index.shape)
+    loss = where(ignored, 0.0, neg(mul(of_target, v)))
+    if label_smoothing:
+        weighted = logp if weight is None else mul(logp, _beside_classes(weight, logp))
+        of_all = mul(sum_(weighted, dim=(dim,)), -label_smoothing / logp.shape[dim])
+        loss = add(mul(loss, 1 - label_smoothing), where(ignored, 0.0, of_all))
+    if reduction == "none":
+        return loss
+    return sum_(loss) if reduction == "sum" else div(sum_(loss), sum_(v))
+
+
+def _beside_classes(weight: Any, x: Any) -> Any:
+    return reshape(weight, shape=(*weight.shape, *(1 for _ in x.shape[class_dim(x) + 1 :])))
+
+
+def _composed(x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+    return nll(log_softmax(x, dim=class_dim(x)), target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _slopes(g: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Any, Any, Any]:
+    """Valid indices, their weights, and each sample's share of g."""
+    index, ignored, v = target_weights(x, target, weight, ignore_index)
+    return index, v, where(ignored, 0.0, div(g, sum_(v)) if reduction == "mean" else g)
+
+
+def _composed_gradient(
+    g: Any, x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Any:
+    dim, n = class_dim(x), len(x.shape)
+    index, v, g = _slopes(g, x, target, weight, ignore_index, reduction)
+    hot = permute(one_hot(index, classes=x.shape[dim]), dims=(*range(dim), n - 1, *range(dim, n - 1)))
+    p = softmax(x, dim=dim)
+    dx = mul(sub(p, hot), beside(mul(mul(g, v), 1 - label_smoothing), dim))
+    if label_smoothing:
+        spread = sub(mul(p, _mass(x, weight)), 1.0 if weight is None else _beside_classes(weight, x))
+        dx = add(dx, mul(spread, beside(mul(g, label_smoothing / x.shape[dim]), dim)))
+    return dx
+
+
+def _mass(x: Any, weight: Any) -> Any:
+    """The sum of the weights of all classes."""
+    return float(x.shape[class_dim(x)]) if weight is None else sum_(weight)
+
+
+def _pull_gradient_g(
+    h: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
+) -> Any:  # linear in g: the products of h with the gradient for g = 1
+    one, options = full_like(x, value=1.0, shape=()), {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    products = mul(h, cross_entropy_gradient(one, x, target, weight, reduction="sum", **options))
+    if reduction == "none":
+        return sum_(products, dim=(class_dim(x),))
+    return div(sum_(products), sum_(target_weights(x, target, weight, ignore_index)[2])) if reduction == "mean" else sum_(products)
+
+
+def _pull_gradient_x(
+    h: Any, g: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
+) -> Any:  # only p depends on x
+    dim = class_dim(x)
+    _, v, g = _slopes(g, x, target, weight, ignore_index, reduction)
+    slope = mul(mul(g, v), 1 - label_smoothing)
+    if label_smoothing:
+        slope = add(slope, mul(mul(g, label_smoothing / x.shape[dim]), _mass(x, weight)))
+    return mul(softmax_pullback(h, softmax(x, dim=dim), dim=dim), beside(slope, dim))
+
+
+def _target_shape(x: Any, reduction: str) -> tuple[int, ...]:
+    dim = class_dim(x)
+    return (*x.shape[:dim], *x.shape[dim + 1 :]) if reduction == "none" else ()
+
+
+_SAMPLES = [
+    Sample((randn(5, 4), integers(0, 4, 5), None)),
+    Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, note="weights"),
+    Sample((randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)), {"label_smoothing": 0.1}, note="all together"),
+    Sample((randn(2, 3, 2, 2), integers(0, 3, 2, 2, 2), None), {"reduction": "none", "ignore_index": 1}, note="images"),
+    Sample((randn(4), np.array(2), None), {"label_smoothing": 0.2}, note="no batch"),
+    Sample((randn(8, 6).T[::-2], integers(0, 8, 6)[::2], None), {"reduction": "none"}, note="strided"),
+    Sample((randn(3, 4), np.full(3, -100), None), smooth=False, note="all ignored: NaN"),
+    Sample((randn(0, 4), np.zeros(0, np.int64), None), {"reduction": "sum"}, note="empty"),
+    Sample((100 * randn(6, 5, dtype=np.float32), integers(0, 5, 6), None), note="float32, far apart"),
+    Sample((np.array([[inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, 0.0, 1.0]]), np.array([1, 1, 1]), None), {"reduction": "none"}, smooth=False, note="special"),
+]
+
+cross_entropy = op(
+    "cross_entropy", "-log softmax(x)[target], weighted, smoothed and reduced", inputs="x target weight",
+    torch="F.cross_entropy(x, target, None if weight is None else weight.detach(), ignore_index=ignore_index, "
+    "reduction=reduction, label_smoothing=label_smoothing)",
+    numpy=_cross_entropy, dtypes=arithmetic, flops=per_input_element(5),
+    infer=lambda x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0: Spec(_target_shape(x, reduction), x.dtype),
+    vjp={"x": lambda g, x, target, weight, ignore_index, reduction, label_smoothing: cross_entropy_gradient(
+        g, x, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)},
+    decompose=_composed,
+    samples=lambda: _SAMPLES,
+)  # fmt: skip
+
+cross_entropy_gradient = op(
+    "cross_entropy_gradient", "dx of cross_entropy", inputs="g x target weight",
+    torch="torch.func.vjp(lambda x: F.cross_entropy(x, target, None if weight is None else weight.detach(), "
+    "ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing), x)[1](g)[0]",
+    numpy=_cross_entropy_gradient, dtypes=arithmetic, flops=per_input_element(6),
+    infer=lambda g, x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0: Spec(x.shape, x.dtype),
+    vjp={"g": _pull_gradient_g, "x": _pull_gradient_x}, decompose=_composed_gradient,
+    samples=lambda: [
+        Sample((randn(*_target_shape(s.inputs[0], s.params.get("reduction", "mean")), dtype=s.inputs[0].dtype), *s.inputs), *s[1:]) for s in _SAMPLES
+    ],
+)  # fmt: skip

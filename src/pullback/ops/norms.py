@@ -1,0 +1,65 @@
+"""The p-norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import F32, F64
+from ..errors import PullbackError, fail
+from .arithmetic import abs, div, mul, pow, sign
+from .compare import eq, isnan, logical_or, where
+from .record import Sample, Shape, op, per_input_element, reduced
+from .reduction import add_up, count, fractional, keep, reductions, share_of
+from .samples import inf, nan, randn
+
+
+def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any:
+    if p == 2:
+        out = np.sqrt(add_up(x * x, dim, keepdim))
+        if x.dtype == F32 and not np.all((out > 1e-18) & (out < inf)):  # the squares left float32's range
+            wide = x.astype(F64)
+            out = np.sqrt(add_up(wide * wide, dim, keepdim)).astype(F32)
+        return out
+    size = np.abs(x)
+    if p in (inf, -inf):
+        if count(x.shape, dim) == 0:
+            fail(PullbackError, f"norm: the {p} norm of no elements is not defined", "fold a dimension that has elements")
+        return (np.maximum if p > 0 else np.minimum).reduce(size, dim, None, None, keepdim)
+    if p == 0:
+        return add_up((x != 0).astype(x.dtype), dim, keepdim)
+    if p == 1:
+        return add_up(size, dim, keepdim)
+    return add_up(size**p, dim, keepdim) ** (1 / p)
+
+
+def _pull_norm(g: Any, x: Any, out: Any, x_shape: Shape, x_dtype: Any, p: float, dim: Any, keepdim: bool) -> Any:
+    """d|x|_p = sum sign(x) (|x| / |x|_p)^(p-1) dx; the gradient chosen at 0 is 0"""
+    if p == 0:  # it counts
+        return None
+    g, out = keep(g, x_shape, dim, keepdim), keep(out, x_shape, dim, keepdim)
+    if p == 1:
+        return mul(g, sign(x))
+    if p == 2:
+        return mul(x, where(eq(out, 0.0), 0.0, div(g, out)))
+    if p in (inf, -inf):  # shared among the elements that reach it
+        return mul(sign(x), mul(g, share_of(logical_or(eq(abs(x), out), isnan(x)), x_dtype, dim)))
+    if p > 1:
+        return mul(mul(sign(x), pow(abs(x), p - 1)), where(eq(out, 0.0), 0.0, div(g, pow(out, p - 1))))
+    return mul(mul(sign(x), where(eq(x, 0.0), 0.0, pow(abs(x), p - 1))), mul(g, pow(out, 1 - p)))
+
+
+norm = op(
+    "norm", "(sum over dim of |x|^p)^(1/p)", inputs="x", torch="torch.linalg.vector_norm(x, p, dim, keepdim)",
+    numpy=_norm, infer=reduced, dtypes=fractional, flops=per_input_element(2),
+    vjp={"x": _pull_norm},
+    samples=lambda: [
+        *[s._replace(smooth=s.note not in ("0-d", "special")) for s in reductions()()],
+        *[Sample((randn(3, 4, seed=8),), {"p": p, "dim": (1,)}) for p in (-inf, -1.0, 0.5, 1.0, 1.5, 3.0, inf)],
+        *[Sample((np.array([[0.0, 0.0], [0.0, -2.0]]),), {"p": p, "dim": (1,)}, smooth=False, note="zeros") for p in (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)],
+        Sample((np.array([[2.0, -2.0, 1.0], [0.0, 0.0, 0.0]]),), {"p": inf, "dim": (1,)}, smooth=False, note="ties"),
+        Sample((np.array([[1e20, 1e20], [1e-30, 0.0]], F32),), {"dim": (1,)}, note="out of range squares"),
+        Sample((np.array([1.0, 0.0, 3.0]),), {"p": 0.0}, smooth=False, note="a count"),
+    ],
+)  # fmt: skip
