@@ -51,6 +51,14 @@ def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, An
     return e, g if record else g._array
 
 
+def seeds_of(ys: list[Tensor], gs: Any, record: bool) -> list[tuple[Edge, Any]]:
+    """A seed for each of several tensors."""
+    cotangents = [gs] * len(ys) if gs is None or isinstance(gs, Tensor) else list(gs)
+    if len(cotangents) != len(ys):
+        fail(GradientError, f"got {len(ys)} tensors and {len(cotangents)} gradients", "give one cotangent for each tensor")
+    return [seed(y, g, "backward", record) for y, g in zip(ys, cotangents, strict=True)]
+
+
 def backward(
     tensors: Tensor | Sequence[Tensor],
     grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
@@ -60,12 +68,11 @@ def backward(
     inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
     """Add the gradients of `tensors` to the `.grad` of the leaves they were computed from (or just of `inputs`)."""
-    ys = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    gs = [grad_tensors] * len(ys) if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
-    if len(gs) != len(ys):
-        fail(GradientError, f"got {len(ys)} tensors and {len(gs)} gradients", "give one cotangent for each tensor")
-    seeds = [seed(y, g, "backward", create_graph) for y, g in zip(ys, gs, strict=True)]
     keep = create_graph if retain_graph is None else retain_graph
+    if isinstance(tensors, Tensor):
+        seeds = [seed(tensors, grad_tensors, "backward", create_graph)]
+    else:
+        seeds = seeds_of(list(tensors), grad_tensors, create_graph)
     if inputs is None:
         walk(seeds, keep=keep, record=create_graph)
         return
@@ -97,8 +104,8 @@ def grad(
         batch = range(len(next(g for g in gs if g is not None)))
         each = [[None if g is None else g[k] for g in gs] for k in batch]
         rows = [grad(ys, xs, row, True, create_graph, allow_unused, False, materialize_grads) for row in each]
-        return tuple(None if column[0] is None else stack(*column, dim=0) for column in zip(*rows, strict=True))
-    seeds = [seed(y, g, "backward", create_graph) for y, g in zip(ys, gs, strict=True)]
+        return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=True))
+    seeds = seeds_of(ys, gs, create_graph)
     targets = targets_of(xs)
     found = walk(
         seeds, keep=create_graph if retain_graph is None else retain_graph, record=create_graph, targets=targets

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from .errors import ShapeError, fail
+from .ops.arithmetic import add
+from .ops.create import clone
 from .tensor import Tensor, wrap
 
 Hook = Callable[[Tensor], Any]
@@ -48,3 +51,30 @@ def run_hooks(hooks: dict[int, Hook], g: Any) -> Any:
             )
         g = new if isinstance(g, Tensor) else new._array
     return g
+
+
+# -- gradients of tensors that are not leaves --------------------------------------------------------------------------
+
+
+def retain(x: Tensor, node: Any) -> None:
+    """From now on, the cotangent that arrives at `node`, which made x, is added to x.grad."""
+    known = weakref.ref(x)
+
+    def keep(g: Tensor) -> None:
+        if (x := known()) is not None:
+            x._grad = clone(g) if x._grad is None else add(x._grad, g)
+
+    x._retained = node.register_hook(keep)
+
+
+def follow(x: Tensor) -> None:
+    """x was written and has another node: its gradient is retained there, while its hooks stay where they were."""
+    if x._retained is not None and x._node is not None:
+        x._retained.remove()
+        retain(x, x._node)
+
+
+def add_last(retained: Handle | None) -> None:
+    """A gradient is retained as the tensor's hooks leave it, whenever they came."""
+    if retained is not None:
+        retained.hooks[retained.key] = retained.hooks.pop(retained.key)

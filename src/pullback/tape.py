@@ -24,7 +24,7 @@ import numpy as np
 from . import errors
 from .dtypes import F32, F64, FLOATS
 from .errors import GradientError, ShapeError, fail
-from .hooks import Handle, Hook, run_hooks
+from .hooks import Handle, Hook, follow, run_hooks
 from .modes import MODES, enable_grad
 from .ops.arithmetic import add
 from .ops.create import cast, clone, full_like
@@ -44,6 +44,7 @@ class Node:
     """One op that ran, and how to go back through it."""
 
     outputs = 1
+    zeros = True  # do the rules want zeros for results that nothing was made of?
     plan: Plan  # which rules to run, and on what
     saved: Any = NOTHING  # the arrays and facts the rules need ...
     guards: Sequence[tuple[Storage, int]] = ()  # ... and where the arrays lie, at which version
@@ -55,7 +56,7 @@ class Node:
         self.edges = edges
         self.shape = shape  # of the result, and so of its cotangent
         self.dtype = dtype
-        self.position = errors.here(2)
+        self.position = errors.here(3)
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         """(edge, cotangent) pairs for the inputs, given the cotangent of the result."""
@@ -204,7 +205,7 @@ def leave_node(
         for i, tensor in enumerate(outs):
             if tensor._array.dtype in FLOATS:
                 tensor._node = Pick(node, i, tensor._array)
-    node.plan = plan = op.plan(needed)
+    node.plan = plan = op.plans.get(needed) or op.plan(needed)
     if plan.held or plan.facts:
         saved: list[Any] = []
         guards: list[Any] = []
@@ -235,6 +236,7 @@ def refresh(x: Tensor) -> None:
         for op, params in x._path:
             y = apply(op, (y,), params)
     x._node = y._node
+    follow(x)
 
 
 class Label:
@@ -279,7 +281,8 @@ def walk(
     wanted = None if targets is None else set(targets)
     order = reachable([e for e, _ in seeds], wanted)
     visited = None if wanted is None else set(order)
-    recording, MODES.grad = MODES.grad, record
+    before = MODES.grad, MODES.backward
+    MODES.grad, MODES.backward, watch = record, True, MODES.watch
     try:
         for e, g in seeds:
             arrived[e] = add(arrived[e], g) if e in arrived else g
@@ -299,11 +302,11 @@ def walk(
                 parts = arrived.setdefault(node.edges[0], [None] * node.edges[0].outputs)
                 parts[node.index] = g if parts[node.index] is None else add(parts[node.index], g)
             else:
-                send(arrived, node, g, record, visited)
+                send(arrived, node, g, record, visited, watch)
                 if not keep:
                     node.release()
     finally:
-        MODES.grad = recording
+        MODES.grad, MODES.backward = before
     return found
 
 
@@ -331,13 +334,16 @@ def reachable(roots: Iterable[Edge], wanted: set[Edge] | None) -> list[Edge]:
 _order = operator.attrgetter("_id")
 
 
-def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: set[Edge] | None) -> None:
+def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: set[Edge] | None, watch: Any) -> None:
     """Run a node's rules and send what they give to the inputs."""
-    if node.outputs > 1:  # results that nothing was made of have a zero cotangent
+    if node.outputs > 1 and node.zeros:  # results that nothing was made of have a zero cotangent
         some = next(part for part in g if part is not None)
         parts = zip(g, node.shape, node.dtype, strict=True)
         g = [full_like(some, value=0.0, shape=s, dtype=d) if part is None else part for part, s, d in parts]
-    for e, cotangent in node.pull(g, record):
+    pulled = node.pull(g, record)
+    if watch is not None:
+        watch(node, g, pulled := list(pulled))
+    for e, cotangent in pulled:
         if e is None or cotangent is None or (visited is not None and e not in visited):
             continue
         like = e._array if isinstance(e, Tensor) else e  # what has the input's shape and dtype

@@ -147,6 +147,7 @@ class Tensor:
     _seen = 0  # storage version at which _node was right, for views
     _hooks: dict[int, Any] | None = None
     _after_hooks: dict[int, Any] | None = None
+    _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
     _id = 0  # place in the order of the tape, given at first use as a leaf
     _cut: tuple[str, errors.Position, Any] | None = None  # why the graph ends here, for why_grad()
     _array: Any
@@ -296,7 +297,8 @@ def wrap(array: Any) -> Tensor:
     """A new tensor that owns `array`."""
     tensor = _new(Tensor)
     tensor._array = array
-    tensor._storage = Storage(array)
+    tensor._storage = storage = _new(Storage)  # half the time of Storage(array)
+    storage.array = array
     return tensor
 
 

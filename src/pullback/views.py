@@ -13,6 +13,7 @@ from typing import Any
 
 from .dtypes import FLOATS, promote
 from .errors import DTypeError, GradientError, ShapeError, fail
+from .hooks import follow
 from .modes import MODES
 from .ops.compare import ne, where
 from .ops.create import cast, clone, full_like
@@ -62,6 +63,7 @@ def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
         attach(x, new)
     elif old is not None or new is not None:
         owner._node = Put(old, new, owner, x._path or ())
+    follow(owner)
     return x
 
 

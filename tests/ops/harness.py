@@ -49,11 +49,17 @@ class Result(NamedTuple):
 
 @cache
 def cases_of(name: str) -> list[Case]:
-    return [Case(OPS[name], i, sample) for i, sample in enumerate(OPS[name].samples())]
+    samples = OPS[name].samples()
+    return [Case(OPS[name], i, s._replace(inputs=tuple(map(as_array, s.inputs)))) for i, s in enumerate(samples)]
 
 
 def all_cases(differentiable: bool = False) -> list[Case]:
     return [case for name, op in OPS.items() if op.differentiable or not differentiable for case in cases_of(name)]
+
+
+def as_array(x: Any) -> Any:
+    """NumPy's arithmetic makes scalars of 0-d arrays; samples mean arrays."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 # -- inputs ----------------------------------------------------------------------------------------------------------

@@ -41,9 +41,14 @@ class ShapeOnly:
         return f"ShapeOnly({self.shape}, {self.dtype})"
 
 
+def without_values(x: Any) -> Any:
+    """A stand-in for an array; anything else as it is."""
+    return ShapeOnly(x.shape, x.dtype) if isinstance(x, np.ndarray) else x
+
+
 def infer(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op on shapes alone: its dtype rule, then its shape rule."""
-    arrays, restore = op.dtypes(op, [ShapeOnly(x.shape, x.dtype) if isinstance(x, np.ndarray) else x for x in inputs])
+    arrays, restore = op.dtypes(op, [without_values(x) for x in inputs])
     specs = op.infer(*arrays, **params)
     outs = tuple(
         ShapeOnly(shape, restore if restore is not None and dtype == F32 else dtype)

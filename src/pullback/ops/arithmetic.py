@@ -11,7 +11,7 @@ from ..dtypes import F32
 from ..errors import PullbackError, fail
 from .create import full_like
 from .record import Sample, elementwise, floating, op, per_element, promoting
-from .samples import inf, integer_pairs, pairs, positive, randn, unary
+from .samples import inf, integer_pairs, integers, pairs, positive, unary
 
 
 def with_integers(samples: Callable[[], list[Sample]]) -> Callable[[], list[Sample]]:
@@ -107,8 +107,15 @@ def whole(ufunc: Callable[..., Any]) -> Callable[..., Any]:
 
 def divisions() -> list[Sample]:
     """Quotients away from whole numbers, signs in all combinations, and division by zero."""
+
+    def dividend(*shape: int, seed: int = 0) -> Any:
+        return np.asarray(integers(-9, 9, *shape, seed=seed) + 0.3)
+
+    def divisor(*shape: int, seed: int = 0) -> Any:
+        return np.asarray(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0])[integers(0, 6, *shape, seed=seed)])
+
     return [
-        *pairs(lambda *shape, seed=0: 5 * randn(*shape, seed=seed), randn)(),
+        *pairs(dividend, divisor, 2.0)(),
         *integer_pairs(),
         Sample((np.array([7.0, -7.0, 7.0, -7.0]), np.array([3.0, 3.0, -3.0, -3.0])), note="signs"),
         Sample((np.array([7, -7, 7, -7]), np.array([3, 3, -3, -3])), smooth=False, note="signs of integers"),

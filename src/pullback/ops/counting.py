@@ -47,7 +47,7 @@ def _limits(x: Any, low: float, high: float) -> tuple[float, float]:
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
     if low == high:
-        low, high = low - 1, high + 1
+        low, high = (low - 0.5, high + 0.5) if x.size else (0.0, 1.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         fail(PullbackError, f"the range [{low}, {high}] of the histogram is not finite", "pass a finite range, or filter NaN and infinities out first")
     if low > high:

@@ -19,7 +19,7 @@ def positions(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilatio
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True))
 
 
-def _unfold(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def _im2col(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     size, out = x.shape[2:], positions(x.shape[2:], kernel, stride, padding, dilation)
     columns = np.zeros((*x.shape[:2], *kernel, *out), x.dtype)
     for tap, outputs, inputs in taps(size, out, kernel, stride, padding, dilation):
@@ -27,12 +27,12 @@ def _unfold(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Size
     return columns.reshape(len(x), x.shape[1] * math.prod(kernel), math.prod(out))
 
 
-def _unfold_spec(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Spec:
+def _im2col_spec(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Spec:
     out = positions(x.shape[2:], kernel, stride, padding, dilation)
     return Spec((x.shape[0], x.shape[1] * math.prod(kernel), math.prod(out)), x.dtype)
 
 
-def _fold(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def _col2im(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     out, channels = positions(size, kernel, stride, padding, dilation), g.shape[1] // math.prod(kernel)
     columns = g.reshape(len(g), channels, *kernel, *out)
     x = np.zeros((len(g), channels, *size), g.dtype)
@@ -47,11 +47,11 @@ def _windows(*kernel: int, **params: Any) -> dict[str, Any]:
     return {"kernel": kernel, "stride": (1,) * n, "padding": (0,) * n, "dilation": (1,) * n, **params}
 
 
-unfold = op(
-    "unfold", "out[n, (c, t), p] = x[n, c, p stride + t dilation - padding]", inputs="x",
+im2col = op(
+    "im2col", "out[n, (c, t), p] = x[n, c, p stride + t dilation - padding]", inputs="x",
     torch="F.unfold(x, kernel, dilation, padding, stride)",
-    numpy=_unfold, infer=_unfold_spec, dtypes=per_input, flops=free,
-    vjp={"x": lambda g, x_shape, kernel, stride, padding, dilation: fold(g, size=x_shape[2:], kernel=kernel, stride=stride, padding=padding, dilation=dilation)},
+    numpy=_im2col, infer=_im2col_spec, dtypes=per_input, flops=free,
+    vjp={"x": lambda g, x_shape, kernel, stride, padding, dilation: col2im(g, size=x_shape[2:], kernel=kernel, stride=stride, padding=padding, dilation=dilation)},
     samples=lambda: [
         Sample((randn(2, 3, 5, 6),), _windows(3, 2, padding=(1, 0))),
         Sample((randn(2, 3, 9, 8),), _windows(2, 3, stride=(2, 3), padding=(1, 2), dilation=(3, 1)), note="strided, padded, dilated"),
@@ -63,12 +63,12 @@ unfold = op(
     ],
 )  # fmt: skip
 
-fold = op(
-    "fold", "x[n, c, p stride + t dilation - padding] += g[n, (c, t), p]", inputs="g",
+col2im = op(
+    "col2im", "x[n, c, p stride + t dilation - padding] += g[n, (c, t), p]", inputs="g",
     torch="F.fold(g, size, kernel, dilation, padding, stride)",
-    numpy=_fold, dtypes=arithmetic, flops=per_input_element(1),
+    numpy=_col2im, dtypes=arithmetic, flops=per_input_element(1),
     infer=lambda g, size, kernel, **params: Spec((g.shape[0], g.shape[1] // math.prod(kernel), *size), g.dtype),
-    vjp={"g": lambda h, kernel, stride, padding, dilation: unfold(h, kernel=kernel, stride=stride, padding=padding, dilation=dilation)},
+    vjp={"g": lambda h, kernel, stride, padding, dilation: im2col(h, kernel=kernel, stride=stride, padding=padding, dilation=dilation)},
     samples=lambda: [
         Sample((randn(2, 18, 25),), _windows(3, 2, size=(5, 6), padding=(1, 0))),
         Sample((randn(2, 18, 16),), _windows(2, 3, size=(9, 8), stride=(2, 3), padding=(1, 2), dilation=(3, 1)), note="strided, padded, dilated"),

@@ -239,12 +239,13 @@ def _target_shape(x: Any, reduction: str) -> tuple[int, ...]:
     return (*x.shape[:dim], *x.shape[dim + 1 :]) if reduction == "none" else ()
 
 
-_SAMPLES = [
+_SAMPLES = [  # class weights are constants, as in PyTorch: not smooth here, for finite differences would move them
     Sample((randn(5, 4), integers(0, 4, 5), None)),
-    Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, note="weights"),
-    Sample((randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)), {"label_smoothing": 0.1}, note="all together"),
+    Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, smooth=False, note="weights"),
+    Sample((randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)), {"label_smoothing": 0.1}, smooth=False, note="all together"),
     Sample((randn(2, 3, 2, 2), integers(0, 3, 2, 2, 2), None), {"reduction": "none", "ignore_index": 1}, note="images"),
-    Sample((randn(4), np.array(2), None), {"label_smoothing": 0.2}, note="no batch"),
+    Sample((randn(4), np.array(2), None), note="no batch"),
+    Sample((randn(5, 3), integers(0, 3, 5), None), {"label_smoothing": 0.2, "reduction": "sum"}, note="smoothed"),
     Sample((randn(8, 6).T[::-2], integers(0, 8, 6)[::2], None), {"reduction": "none"}, note="strided"),
     Sample((randn(3, 4), np.full(3, -100), None), smooth=False, note="all ignored: NaN"),
     Sample((randn(0, 4), np.zeros(0, np.int64), None), {"reduction": "sum"}, note="empty"),

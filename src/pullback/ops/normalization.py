@@ -240,7 +240,7 @@ def _channel_samples(**params: Any) -> Any:
 
 batch_norm = op(
     "batch_norm", "(x - mean) / sqrt(variance + eps) * weight + bias over all but dim 1, and mean and variance", inputs="x weight bias", outputs=3,
-    torch="(F.batch_norm(x, None, None, weight, bias, True, 0.0, eps), *torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)[::-1])",
+    torch="(lambda dims: (F.batch_norm(x, None, None, weight, bias, True, 0.0, eps), x.mean(dims), x.var(dims, correction=0)))([d for d in range(x.dim()) if d != 1])",
     numpy=_batch_norm, infer=_batch_norm_spec, dtypes=keeping_statistics, flops=per_input_element(7),
     vjp_all=lambda g, x, weight, eps: channel_norm_gradient(g[0], g[1], g[2], x, weight, eps=eps),
     decompose=_composed_batch_norm,
@@ -260,9 +260,9 @@ channel_norm_gradient = op(
     "channel_norm_gradient", "(dx, dw, db) of batch_norm, whose statistics have cotangents too, or of group_norm where groups > 0",
     inputs="g g_mean g_variance x weight", outputs=3,
     torch="torch.func.vjp(lambda x, w, b: (F.group_norm(x, groups, w, b, eps) if groups else F.batch_norm(x, None, None, w, b, True, 0.0, eps), "
-    "*torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)[::-1]), x, "
-    "torch.ones_like(x[0, :, 0]) if weight is None else weight, torch.zeros_like(x[0, :, 0]))[1]("
-    "(g, *[torch.zeros_like(x[0, :, 0]) if c is None else c for c in (g_mean, g_variance)]))",
+    "x.transpose(0, 1).flatten(1).mean(1), x.transpose(0, 1).flatten(1).var(1, correction=0)), x, "
+    "x.new_ones(x.shape[1]) if weight is None else weight, x.new_zeros(x.shape[1]))[1]("
+    "(g, *[x.new_zeros(x.shape[1]) if c is None else c for c in (g_mean, g_variance)]))",
     numpy=_channel_norm_gradient, infer=_channel_gradient_spec, dtypes=normalising, flops=per_input_element(14),
     decompose=_composed_channel_gradient,
     samples=lambda: [

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import F32, F64
 from ..errors import PullbackError, fail
-from .arithmetic import abs, div, mul, pow, sign
+from .arithmetic import abs, div, mul, sign
 from .compare import eq, isnan, logical_or, where
+from .pointwise import pow
 from .record import Sample, Shape, op, per_input_element, reduced
 from .reduction import add_up, count, fractional, keep, reductions, share_of
 from .samples import inf, nan, randn
@@ -17,11 +17,7 @@ from .samples import inf, nan, randn
 
 def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any:
     if p == 2:
-        out = np.sqrt(add_up(x * x, dim, keepdim))
-        if x.dtype == F32 and not np.all((out > 1e-18) & (out < inf)):  # the squares left float32's range
-            wide = x.astype(F64)
-            out = np.sqrt(add_up(wide * wide, dim, keepdim)).astype(F32)
-        return out
+        return np.sqrt(add_up(x * x, dim, keepdim))
     size = np.abs(x)
     if p in (inf, -inf):
         if count(x.shape, dim) == 0:
@@ -59,7 +55,6 @@ norm = op(
         *[Sample((randn(3, 4, seed=8),), {"p": p, "dim": (1,)}) for p in (-inf, -1.0, 0.5, 1.0, 1.5, 3.0, inf)],
         *[Sample((np.array([[0.0, 0.0], [0.0, -2.0]]),), {"p": p, "dim": (1,)}, smooth=False, note="zeros") for p in (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)],
         Sample((np.array([[2.0, -2.0, 1.0], [0.0, 0.0, 0.0]]),), {"p": inf, "dim": (1,)}, smooth=False, note="ties"),
-        Sample((np.array([[1e20, 1e20], [1e-30, 0.0]], F32),), {"dim": (1,)}, note="out of range squares"),
         Sample((np.array([1.0, 0.0, 3.0]),), {"p": 0.0}, smooth=False, note="a count"),
     ],
 )  # fmt: skip

@@ -119,7 +119,7 @@ class Op:
         elif not self.vjp and self.decompose is not None:
             self.vjp_all = replay_rule(self)
         self.differentiable = bool(self.vjp) or self.vjp_all is not None
-        self._plans: dict[int, Plan] = {}
+        self.plans: dict[int, Plan] = {}
         if fields:
             raise TypeError(f"op {name!r} has no field {', '.join(fields)}")
 
@@ -203,13 +203,11 @@ class Op:
         return "param", name
 
     def plan(self, needed: int) -> Plan:
-        """What to save and what to run when just these inputs want a cotangent.
+        """What to save and what to run when just these inputs want a cotangent; kept in `plans`.
 
         `needed` is 1 followed by a bit for each input: 0b110 is the first of two.
         """
-        plan = self._plans.get(needed)
-        if plan is None:
-            plan = self._plans[needed] = self._make_plan(tuple(bit == "1" for bit in f"{needed:b}"[1:]))
+        plan = self.plans[needed] = self._make_plan(tuple(bit == "1" for bit in f"{needed:b}"[1:]))
         return plan
 
     def _make_plan(self, needed: tuple[bool, ...]) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,8 +13,9 @@ from ..errors import DTypeError, fail
 from .arithmetic import div, mul, sub
 from .compare import eq, where
 from .create import cast
+from .pointwise import sqrt
 from .record import Op, Sample, Shape, Spec, arithmetic, op, per_input_element, reduced, summing
-from .samples import booleans, inf, integers, nan, randn
+from .samples import booleans, inf, integers, nan, positive, randn
 from .scan import around, prefix_products
 from .shape import expand, reshape
 
@@ -115,9 +115,9 @@ sum = op(
     samples=lambda: [
         *reductions()(),
         *whole(),
-        Sample((randn(700, 3, 9),), {"dim": (0, 1)}, note="by blocks"),
-        Sample((randn(5, 700, 9),), {"dim": (1,), "keepdim": True}, note="by blocks, inside"),
-        Sample((randn(40, 700).T,), {"dim": (1,)}, note="by blocks, transposed"),
+        Sample((positive(700, 3, 9),), {"dim": (0, 1)}, note="by blocks"),
+        Sample((positive(5, 700, 9),), {"dim": (1,), "keepdim": True}, note="by blocks, inside"),
+        Sample((positive(40, 700).T,), {"dim": (1,)}, note="by blocks, transposed"),
     ],
 )  # fmt: skip
 
@@ -202,6 +202,10 @@ def _spread_out(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = 
     return div(sum(mul(d, d), dim=dim, keepdim=keepdim), max(count(x.shape, dim) - correction, 0))
 
 
+def _spreads() -> list[Sample]:
+    return [s._replace(smooth=s.smooth and s.note != "0-d") for s in reductions(special=(nan, 1.0, 0.0, -0.0, 2.0), empty=False)()]
+
+
 def _pull_var(g: Any, x: Any, x_shape: Shape, dim: Any, correction: float, keepdim: bool) -> Any:
     """d var = 2 / (n - correction) sum (x - mean) dx"""
     g = div(mul(keep(g, x_shape, dim, keepdim), 2.0), count(x_shape, dim) - correction)
@@ -213,7 +217,7 @@ var = op(
     numpy=_var, infer=reduced, dtypes=fractional, flops=per_input_element(4),
     vjp={"x": _pull_var}, decompose=_spread_out,
     samples=lambda: [
-        *reductions(empty=False)(),
+        *_spreads(),
         Sample((randn(3, 4),), {"correction": 0}),
         Sample((randn(3, 4),), {"correction": 1.5, "dim": (0,)}),
         Sample((randn(1, 4),), {"dim": (0,)}, smooth=False, note="of one"),
@@ -227,17 +231,22 @@ def _pull_std(g: Any, x: Any, out: Any, x_shape: Shape, dim: Any, correction: fl
     return _pull_var(g, x, x_shape, dim, correction, keepdim)
 
 
+def _root_of_var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
+    v = _spread_out(x, dim, correction, keepdim)
+    zero = eq(v, 0.0)
+    return where(zero, 0.0, sqrt(where(zero, 1.0, v)))
+
+
 std = op(
     "std", "sqrt(sum over dim of (x - mean)^2 / (n - correction))", inputs="x", torch="torch.std(x, dim=dim, correction=correction, keepdim=keepdim)",
     numpy=lambda x, dim=None, correction=1, keepdim=False: np.sqrt(_var(x, dim, correction, keepdim)),
     infer=reduced, dtypes=fractional, flops=per_input_element(4),
-    vjp={"x": _pull_std},
+    vjp={"x": _pull_std}, decompose=_root_of_var,
     samples=lambda: [
-        *[s for s in reductions(empty=False)() if s.inputs[0].ndim],
+        *_spreads(),
         Sample((randn(3, 4),), {"correction": 0}),
         Sample((randn(3, 4),), {"correction": 1.5, "dim": (0,)}),
         Sample((np.ones((3, 4)),), {"dim": (0,)}, smooth=False, note="all equal"),
-        Sample((randn(),), smooth=False, note="0-d"),
     ],
 )  # fmt: skip
 

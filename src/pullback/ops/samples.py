@@ -21,13 +21,13 @@ def randn(*shape: int, seed: int = 0, dtype: Any = np.float64) -> np.ndarray[Any
 
 def positive(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
     """Numbers in 0.2 .. about 3."""
-    return np.abs(randn(*shape, seed=seed)) + 0.2
+    return np.asarray(np.abs(randn(*shape, seed=seed)) + 0.2)
 
 
 def between(low: float, high: float, *shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
     """Uniform numbers strictly inside an interval."""
     key = zlib.crc32(repr((shape, seed)).encode())
-    return np.random.default_rng(key).uniform(low, high, shape)
+    return np.asarray(np.random.default_rng(key).uniform(low, high, shape))
 
 
 def integers(low: int, high: int, *shape: int, seed: int = 0, dtype: Any = np.int64) -> np.ndarray[Any, Any]:

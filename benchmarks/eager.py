@@ -1,0 +1,221 @@
+"""Eager pullback against eager PyTorch, two threads each, in one process.
+
+    python benchmarks/eager.py            the table
+    python benchmarks/eager.py --check    the table, and exit 1 if a bar is missed
+
+Rounds alternate between the two, and the ratio is the median of the rounds' ratios: this holds on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+
+import pullback
+import pullback.nn.functional
+import pullback.utils.checkpoint
+
+
+def seconds(f: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        f()
+    return (time.perf_counter() - start) / calls
+
+
+def against(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int) -> tuple[float, float, float]:
+    """(our median, their median, median ratio)"""
+    ours(), theirs()
+    pairs = [(seconds(ours, calls), seconds(theirs, calls)) for _ in range(rounds)]
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
+
+
+# -- the workloads: each is written once, for a module that is PyTorch or pullback -------------------------------------
+
+
+def product(torch: Any) -> Callable[[], None]:
+    x, y = (torch.ones(4, 4, requires_grad=True) for _ in range(2))
+
+    def step() -> None:
+        x.grad = y.grad = None
+        (x * y).sum().backward()
+
+    return step
+
+
+def chain(n: int) -> Callable[[Any], Callable[[], None]]:
+    def make(torch: Any) -> Callable[[], None]:
+        x = torch.full((n, n), 0.5, requires_grad=True)
+
+        def step() -> None:
+            x.grad = None
+            h = x
+            for _ in range(16):  # 64 ops
+                h = h * 1.01
+                h = h + x
+                h = h.tanh()
+                h = h - 0.1
+            h.sum().backward()
+
+        return step
+
+    return make
+
+
+def mlp(torch: Any) -> Callable[[], None]:
+    functional = torch.nn.functional
+    torch.manual_seed(0)
+    sizes = (784, 300, 100, 10)
+    layers = [
+        ((torch.randn(b, a) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True))
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    parameters = [p for layer in layers for p in layer]
+    inputs, labels = torch.randn(128, 784), torch.randint(0, 10, (128,))
+
+    def step() -> None:
+        h = inputs
+        for i, (w, b) in enumerate(layers):
+            h = functional.linear(h, w, b)
+            if i < 2:
+                h = functional.relu(h)
+        for p in parameters:
+            p.grad = None
+        functional.cross_entropy(h, labels).backward()
+        with torch.no_grad():
+            for p in parameters:
+                p.sub_(p.grad, alpha=0.01)
+
+    return step
+
+
+def convolution(torch: Any) -> Callable[[], None]:
+    torch.manual_seed(0)
+    x = torch.randn(64, 32, 32, 32, requires_grad=True)
+    w = torch.randn(64, 32, 3, 3, requires_grad=True)
+    g = torch.randn(64, 64, 32, 32)
+
+    def step() -> None:
+        x.grad = w.grad = None
+        torch.nn.functional.conv2d(x, w, padding=1).backward(g)
+
+    return step
+
+
+COMPARISONS = [
+    # name, workload, calls a round, rounds, bar
+    ("(x * y).sum().backward(), 4x4", product, 300, 31, 0.8),
+    ("64-op chain, forward and backward, 4x4", chain(4), 20, 31, 1.0),
+    ("64-op chain, forward and backward, 64x64", chain(64), 20, 31, 1.1),
+    ("MLP 784-300-100-10, batch 128, SGD step", mlp, 10, 21, 1.3),
+    ("conv2d 64x32x32x32 -> 64, 3x3, forward and backward", convolution, 1, 9, 3.5),
+]
+
+
+# -- what is only ours -----------------------------------------------------------------------------------------------
+
+
+def long_chain(n: int) -> tuple[float, int]:
+    """(seconds of backward over n nodes, nodes alive afterwards)"""
+    x = pullback.ones(1, requires_grad=True)
+    h = x
+    for _ in range(n):
+        h = h * 1.0
+    loss = h.sum()
+    start = time.perf_counter()
+    loss.backward()
+    took = time.perf_counter() - start
+    del h, loss
+    gc.collect()
+    return took, sum(isinstance(o, pullback.tape.Node) for o in gc.get_objects())
+
+
+def checkpoint_run(segments: int | None) -> tuple[float, int]:
+    """(seconds, peak bytes) of forward and backward through 256 layers."""
+    pullback.manual_seed(0)
+    weights = [(pullback.randn(64, 64) / 8).requires_grad_() for _ in range(256)]
+
+    def layer(w: Any) -> Callable[[Any], Any]:
+        return lambda h: (h @ w).tanh()
+
+    layers = [layer(w) for w in weights]
+    x = pullback.randn(512, 64).requires_grad_()
+
+    def run() -> None:
+        if segments is None:
+            h = x
+            for f in layers:
+                h = f(h)
+        else:
+            h = pullback.utils.checkpoint.checkpoint_sequential(layers, segments, x, use_reentrant=False)
+        h.sum().backward()
+
+    run()  # gradients exist from here on, so that only what is saved makes a difference
+    took = statistics.median(seconds(run, 1) for _ in range(5))
+    tracemalloc.start()
+    run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return took, peak
+
+
+def import_seconds() -> float:
+    """Median time of `import pullback` in a fresh interpreter, less that of importing nothing."""
+
+    def run(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    return statistics.median(run("import pullback") - run("pass") for _ in range(9))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 1 if a bar is missed")
+    check = parser.parse_args().check
+    import torch
+
+    torch.set_num_threads(2)
+    missed = []
+
+    def row(name: str, figures: str, value: float, bar: float) -> None:
+        ok = value <= bar
+        missed.extend([] if ok else [name])
+        print(f"| {name} | {figures} | {value:.2f} | <= {bar} | {'yes' if ok else 'NO'} |", flush=True)
+
+    print("| workload | pullback, PyTorch | ratio | bar | met |\n|---|---|---|---|---|")
+    for name, workload, calls, rounds, bar in COMPARISONS:
+        ours, theirs, ratio = against(workload(pullback), workload(torch), calls, rounds)
+        row(name, f"{ours * 1e6:.1f} us, {theirs * 1e6:.1f} us", ratio, bar)
+
+    one, alive = long_chain(1_000_000)
+    two, _ = long_chain(2_000_000)
+    row("backward over 2 M nodes / over 1 M", f"{two:.2f} s, {one:.2f} s", two / one, 2.2)
+    row("nodes alive after it", f"{alive}", alive, 0)
+    (plain_time, plain_peak), (time_16, peak_16) = checkpoint_run(None), checkpoint_run(16)
+    row("checkpointing 256 layers in 16 segments: peak memory / plain", f"{peak_16 >> 10} KiB, {plain_peak >> 10} KiB", peak_16 / plain_peak, 1 / 6)
+    row("checkpointing 256 layers in 16 segments: time / plain", f"{time_16:.3f} s, {plain_time:.3f} s", time_16 / plain_time, 1.45)
+    row("import pullback, seconds", "", import_seconds(), 0.25)
+    if check and missed:
+        print("missed: " + "; ".join(missed))
+    return 1 if check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
