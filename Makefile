@@ -38,7 +38,7 @@ surface: .venv/.stamp-dev ## report how much of PyTorch's API is covered
 	$(BIN)/python tools/surface.py
 
 bench: .venv-all/.stamp ## measure against PyTorch and JAX
-	$(ALL)/python benchmarks/run.py $(ARGS)
+	$(ALL)/python benchmarks/eager.py $(ARGS)
 
 lint: .venv/.stamp-dev ## check style and formatting
 	$(BIN)/ruff check .

@@ -19,7 +19,6 @@ PARTS = {
     "torch.amp": "the training library is still to come",
     "torch.cuda.amp": "the training library is still to come",
     "torch.compile": "capturing a step is still to come",
-    "torch.distributions": "the training library is still to come",
     "torch.distributed": "running on many devices is still to come",
     "torch.multiprocessing": "running on many devices is still to come",
     "torch.nn.parallel": "running on many devices is still to come",
@@ -33,8 +32,9 @@ PARTS = {
     "torch.spmm": "sparse tensors are not supported",
     "torch.Tensor.record_stream": "there are no streams on a CPU",
 }
-NOT_TENSORS = {"torch.Tensor.values"}  # counted among the methods of tensors, but belonging to dicts and results
-HERE = ("torch.nn.functional", "torch.nn.Module", "torch.nn.Parameter")  # of torch.nn, what the core brings
+# Counted among the methods of tensors, but belonging to dicts, lists and images.
+NOT_TENSORS = {"torch.Tensor.values", "torch.Tensor.index", "torch.Tensor.resize"}
+HERE = ("torch.nn.functional", "torch.nn.Module", "torch.nn.Parameter")  # of torch.nn, what is here
 
 
 def resolve(name: str) -> object:
@@ -59,7 +59,8 @@ def status(name: str) -> tuple[str, str]:
         if name in NOT_TENSORS:
             return "refused", "not a method of tensors"
         prefixes = [p for p in PARTS if name == p or name.startswith(p + ".")]
-        if prefixes and not (name.startswith(HERE) and max(prefixes, key=len) == "torch.nn"):
+        here = name in HERE or name.startswith("torch.nn.functional.")
+        if prefixes and not here:
             return "refused", PARTS[max(prefixes, key=len)]
         reason = str(error).partition(": ")[2]
         return ("refused", reason) if reason and "pullback has no" in str(error) else ("MISSING", "")

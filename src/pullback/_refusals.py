@@ -16,6 +16,7 @@ REFUSED: dict[str, str] = {
     "ops": "custom C++ operators have no counterpart; write an autograd.Function", "onnx": LATER, "distributed": LATER, "compile": LATER,
     "amp": LATER, "optim": LATER, "multiprocessing": LATER, "futures": "asynchronous futures have no counterpart",
     "quantization": "quantized tensors are not supported", "hub": "nothing is downloaded at run time; load weights from a file",
+    "serialization": "load() runs no code from a file, so there are no classes to allow; save tensors, numbers and containers",
     "mps": "there is no MPS device", "xpu": "there is no XPU device", "autocast": LATER,
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from .dtypes import dtype
 from .errors import GradientError, ShapeError, fail
 from .modes import enable_grad
 from .ops.create import cast, clone, full_like
+from .ops.joining import stack
 from .ops.record import PLAIN, REPLAY
 from .tape import Alias, Edge, accumulate, attach, edge, walk
 from .tensor import Tensor, wrap
@@ -104,7 +105,7 @@ def grad(
         batch = range(len(next(g for g in gs if g is not None)))
         each = [[None if g is None else g[k] for g in gs] for k in batch]
         rows = [grad(ys, xs, row, True, create_graph, allow_unused, False, materialize_grads) for row in each]
-        return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=True))
+        return tuple(None if column[0] is None else stack(*column, dim=0) for column in zip(*rows, strict=True))
     seeds = seeds_of(ys, gs, create_graph)
     targets = targets_of(xs)
     found = walk(
@@ -155,6 +156,8 @@ def replay(
                 e = edge(x) if isinstance(x, Tensor) else None
                 t._requires_grad = True
                 x = t if e is None else attach(t, Alias(e))
+            elif hasattr(x, "dtype") and not isinstance(x, Tensor):
+                x = wrap(x)
             fresh.append(x)
         out = function(*fresh, **params)
     outs = out if isinstance(out, tuple) else (out,)

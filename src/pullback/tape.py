@@ -226,16 +226,23 @@ def leave_node(
 
 def refresh(x: Tensor) -> None:
     """A view's base was written in place: lead the view's gradient through the base as it is now."""
-    x._seen = x._storage.version
     assert x._base is not None
     e = edge(x._base)
-    if e is None or not x._path:
+    if e is None or x._path == ():
+        x._seen = x._storage.version
         return
+    if x._path is None:
+        fail(
+            GradientError,
+            "a view was created in no_grad mode and its base, or another view of it, has been modified in place since",
+            "make the view where gradients are recorded, or detach() it",
+            written_at=x._storage.writer,
+        )
     y = attach(wrap(x._base._array), e)
     with enable_grad():
         for op, params in x._path:
             y = apply(op, (y,), params)
-    x._node = y._node
+    x._node, x._seen = y._node, x._storage.version
     follow(x)
 
 
@@ -278,9 +285,9 @@ def walk(
     """
     arrived: dict[Edge, Any] = {}  # cotangents on their way: their sum so far
     found: dict[Edge, Any] = {}
-    wanted = None if targets is None else set(targets)
-    order = reachable([e for e, _ in seeds], wanted)
-    visited = None if wanted is None else set(order)
+    wanted = set(targets or ())
+    order = reachable([e for e, _ in seeds], None if targets is None else wanted)
+    visited = None if targets is None else set(order)
     before = MODES.grad, MODES.backward
     MODES.grad, MODES.backward, watch = record, True, MODES.watch
     try:
@@ -293,11 +300,12 @@ def walk(
             leaf = isinstance(node, Tensor)
             if hooks := (node._hooks if leaf else node.hooks):
                 g = run_hooks(hooks, g)
-            if wanted is not None and node in wanted:
+            if visited is not None and node in wanted:
                 found[node] = g
+                if leaf or not any(below in visited for below in node.edges):
+                    continue
             if leaf:
-                if wanted is None:
-                    accumulate(node, g if record else own(g, sys.getrefcount(g)))
+                accumulate(node, g if record else own(g, sys.getrefcount(g)))
             elif isinstance(node, Pick):
                 parts = arrived.setdefault(node.edges[0], [None] * node.edges[0].outputs)
                 parts[node.index] = g if parts[node.index] is None else add(parts[node.index], g)

@@ -17,9 +17,9 @@ from .hooks import follow
 from .modes import MODES
 from .ops.compare import ne, where
 from .ops.create import cast, clone, full_like
-from .ops.shape import expand
+from .ops.shape import expand, reshape
 from .tape import Edge, Label, Node, attach, edge
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 
 def update(x: Tensor, value: Tensor) -> Tensor:
@@ -40,7 +40,19 @@ def update(x: Tensor, value: Tensor) -> Tensor:
             f"result type {value.dtype} can't be cast to the desired output type {x.dtype}",
             "convert the tensor first, or write x = x + y",
         )
+    if MODES.grad and value._node is not None:
+        keep(x, value._node)
     return write(x, value, derived=True)
+
+
+def keep(x: Tensor, node: Node) -> None:
+    """x is about to be written over: what the op that made the new value needs of the old one, it keeps as a copy."""
+    for i, saved in enumerate(node.saved if type(node.saved) is list else ()):
+        guard = (x._storage, x._storage.version)
+        if saved is x._array and guard in node.guards:
+            copy = wrap(clone(saved))
+            node.saved[i] = copy._array
+            node.guards[node.guards.index(guard)] = (copy._storage, 0)
 
 
 def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
@@ -57,7 +69,7 @@ def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
         if value._array.shape != x._array.shape:
             value = expand(value, shape=x._array.shape)
         new = edge(value)
-    check_allowed(x, owner, old or new)
+    check_allowed(x, owner, new if old is None else old)
     x._storage.write(x, array)
     if new is not None and derived and owner is x:
         attach(x, new)
@@ -100,5 +112,5 @@ class Put(Node):
         if self.edges[0] is not None:
             inside = full_like(seen[-1], value=1.0)
             for (op, params), before in zip(reversed(self.path), reversed(seen[:-1]), strict=True):
-                inside = op.pull_view(inside, before.shape, params)
+                inside = reshape(op.pull_view(inside, before.shape, params), shape=before.shape)  # expand by 1 leaves its 1
             yield self.edges[0], where(ne(inside, 0), full_like(g, value=0.0), g)

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.goldens.store import FOLDER, UNKNOWN, Golden, pack, unpack
-from tests.ops.harness import assert_same_result, cases_of, half_case, inputs_of, stamp
+from tests.ops.harness import Result, assert_same_result, cases_of, half_case, inputs_of, stamp
 from tests.ops.pytorch import evaluate
 
 from pullback.dtypes import BF16, F16
@@ -31,11 +31,17 @@ def made() -> tuple[dict[str, dict[str, Golden]], list[str]]:
         if (case := half_case(op)) is not None:
             for dtype in F16, BF16:
                 try:
-                    result = evaluate(case, inputs_of(case, dtype))
+                    result = dtypes_of(evaluate(case, inputs_of(case, dtype)))
                 except Exception:  # "not implemented for 'Half'"
                     result = UNKNOWN
                 goldens[f"{op.name}/{dtype.name}"] = Golden(stamp(case), result)
     return families, failed
+
+
+def dtypes_of(result: Result) -> Result:
+    """The result with nothing but the dtypes left: in half types, PyTorch's values are not the measure."""
+    outs, requires, grads = result
+    return Result([x.ravel()[:0] for x in outs], requires, [None if x is None else x.ravel()[:0] for x in grads])
 
 
 def differences(fresh: dict[str, Golden], stored: dict[str, Golden]) -> list[str]:

@@ -19,7 +19,7 @@ from tests.ops.harness import Result
 from pullback.dtypes import dtype
 
 FOLDER = Path(__file__).parent
-UNKNOWN = Result([], [], [])  # PyTorch has no such op for this dtype
+UNKNOWN = Result([], [], [])  # PyTorch has no such op in this dtype
 
 
 class Golden(NamedTuple):

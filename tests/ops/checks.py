@@ -16,7 +16,7 @@ from pullback.tensor import wrap
 
 from .harness import (
     Case,
-    Result,
+    assert_close,
     assert_same_result,
     cotangents_of,
     inputs_of,
@@ -168,13 +168,26 @@ def jacobians_agree(case: Case) -> None:
 
 
 def matches_decomposition(case: Case) -> None:
-    """A fused op gives what it is composed of. A gradient that is not finite may be infinite in one and NaN in the other."""
+    """A fused op gives what it is composed of. It may leave out gradients, as PyTorch does; and one that is not finite
+    may be infinite in one of the two and NaN in the other.
+    """
+    fused, composed = recorded(case, inputs_of(case)), recorded(case, inputs_of(case), case.op.decompose)
+    pairs = [(a, b) for a, b in zip(fused.grads, composed.grads, strict=True) if a is not None and b is not None]
+    grads = [[np.where(np.isfinite(g), g, np.nan) for g in side] for side in zip(*pairs, strict=True)] or [[], []]
+    assert_same_result(fused._replace(grads=grads[0]), composed._replace(grads=grads[1]))
 
-    def result(function: Any) -> Result:
-        outs, requires, grads = recorded(case, inputs_of(case), function)
-        return Result(outs, requires, [None if g is None else np.where(np.isfinite(g), g, np.nan) for g in grads])
 
-    assert_same_result(result(case.op), result(case.op.decompose))
+def right_in_halves(case: Case, dtype: Any) -> None:
+    """In a half type: PyTorch's dtypes, and what float64 gives for the same inputs, within the type's precision."""
+    inputs = inputs_of(case, dtype)
+    half, exact = recorded(case, inputs), recorded(case, [x.astype(F64) if is_float(x) else x for x in inputs])
+    golden = golden_of(case, dtype.name).result
+    parts = (half.outs, exact.outs, golden.outs), (half.grads, exact.grads, golden.grads)
+    for part, right, promised in parts:
+        if golden.outs:  # else PyTorch has no such op in this type
+            assert [x is None or x.dtype for x in part] == [x is None or x.dtype for x in promised]
+        for x, y in zip(part, right, strict=True):
+            assert_close("a result in half precision", x, None if y is None or x is None else y.astype(x.dtype))
 
 
 def same_on_tape(case: Case) -> None:

@@ -89,7 +89,7 @@ def test_no_spoilt_rule_survives(op: Op, monkeypatch: pytest.MonkeyPatch) -> Non
         if how != "dropped" and gradient_is_always_zero(op, name):
             continue
         with monkeypatch.context() as patch:
-            patch.setattr(op, "_plans", {})
+            patch.setattr(op, "plans", {})
             for field, value in fields.items():
                 patch.setattr(op, field, value)
             if not any(notices(case) for case in cases_of(op.name)) and wrong.ran:

@@ -22,11 +22,12 @@ def gradients(t: Any, shapes: Any, program: Any, second: bool = False) -> list[A
     """The loss, its gradients, and (`second`) the gradients of the gradients' squared norm."""
     xs = [t.tensor(x, requires_grad=True) for x in arrays(shapes, 0)]
     y = loss(t, xs, program)
-    gs = t.autograd.grad(y, xs, create_graph=second, materialize_grads=True)
+    gs = t.autograd.grad(y, xs, create_graph=second)
     found = [y, *gs]
     if second:
         norm = sum((g * g).sum() for g in gs)
-        found += t.autograd.grad(norm, xs, materialize_grads=True) if norm.requires_grad else []
+        seconds = t.autograd.grad(norm, xs, allow_unused=True) if norm.requires_grad else [None] * len(xs)
+        found += [t.zeros_like(x) if g is None else g for x, g in zip(xs, seconds, strict=True)]
     return [v.detach().numpy() for v in found]
 
 

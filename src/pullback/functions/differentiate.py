@@ -21,7 +21,7 @@ class Cut(NamedTuple):
 
     what: str
     position: Position
-    node: Callable[[], Any] | None  # a weak reference to what computed the value; None: it was a leaf
+    source: Callable[[], Any]  # a weak reference to the node or leaf whose value it was
 
 
 CUTS: deque[Cut] = deque(maxlen=100)  # the latest ones, for why_grad(); they keep nothing alive
@@ -30,7 +30,7 @@ CUTS: deque[Cut] = deque(maxlen=100)  # the latest ones, for why_grad(); they ke
 def cut(y: Tensor, x: Tensor, what: str) -> Tensor:
     """Note that y holds x's value without its history."""
     if x.requires_grad:
-        y._cut = Cut(what, here(), None if x._node is None else weakref.ref(x._node))
+        y._cut = Cut(what, here(), weakref.ref(x if x._node is None else x._node))
         CUTS.append(y._cut)
     return y
 

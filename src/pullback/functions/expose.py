@@ -18,7 +18,7 @@ def public(*, method: bool = True, function: bool = True, inplace: bool = False,
     """Offer a function as `pullback.name`, as `Tensor.name`, and as `Tensor.name_` which writes its result into its first argument."""
 
     def offer(f: F) -> F:
-        own = name or f.__name__.rstrip("_")
+        own = name or f.__name__
         if function:
             PUBLIC[own] = f
         if method:

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from ..dtypes import int64
 from ..errors import RangeError, ShapeError, fail
 from ..ops import joining as ops
 from ..ops.create import full_like
@@ -16,6 +15,7 @@ from ..ops.record import broadcast, normal_dim
 from ..ops.shape import expand, pad, reshape, slice_
 from ..tensor import Size, Tensor, wrap
 from ..views import write
+from .creation import to_array
 from .expose import also_known_as, public
 from .shape import numbers
 
@@ -271,5 +271,5 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         return wrap(full_like(input._array, value=0, shape=(0,)))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(choose(range(input._array.size), r))
-    index = wrap(np.array(rows, np.int64).reshape(1, len(rows), r))
+    index = wrap(to_array(rows, int64).reshape(1, len(rows), r))
     return take_at(input, index, dims=(0,))  # type: ignore[no-any-return]

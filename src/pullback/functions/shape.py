@@ -7,8 +7,6 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from ..dtypes import dtype as DType
 from ..errors import PullbackError, RangeError, ShapeError, fail
 from ..ops import shape as ops
@@ -17,13 +15,13 @@ from ..ops.indexing import spread, take_at
 from ..ops.joining import cat
 from ..ops.joining import repeat_interleave as repeat_each
 from ..ops.joining import tile as tile_op
-from ..ops.record import normal_dim, normal_dims
+from ..ops.record import PLAIN, normal_dim, normal_dims
 from ..ops.strided import as_strided as as_strided_op
 from ..ops.strided import check_reach, undiagonal
 from ..ops.strided import diagonal as diagonal_op
 from ..ops.strided import unfold as unfold_op
-from ..tape import edge, shares
-from ..tensor import Size, Tensor, alias
+from ..tape import edge
+from ..tensor import Size, Tensor, alias, shares
 from ..views import check_allowed, write
 from .expose import also_known_as, public
 
@@ -132,7 +130,7 @@ def view(self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None) -> Tens
         return _view_dtype(self, sizes[0] if dtype is None else dtype)
     array = self._array
     out = ops.reshape(self, shape=complete(numbers(sizes, size), array.size))
-    if type(array) is np.ndarray and not array.flags.c_contiguous and array.size and not shares(out._array, self):
+    if type(array) in PLAIN and not array.flags.c_contiguous and array.size and not shares(out._array, self):
         fail(
             ShapeError,
             f"view size is not compatible with input tensor's size and stride: {list(out.shape)} of {list(self.shape)} with strides {list(stride(self))}",
@@ -452,7 +450,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if dims is None:
         if len(steps) != 1:
             fail(ShapeError, f"roll: {len(steps)} shifts need as many dims", "name the dims")
-        return ops.reshape(ops.roll(ravel(input), shifts=steps, dims=(0,)), shape=input._array.shape)  # type: ignore[no-any-return]
+        return ops.roll(input, shifts=steps)  # type: ignore[no-any-return]
     over = tuple([normal_dim(d, input._array.ndim) for d in numbers((dims,))])
     if len(over) != len(steps):
         fail(ShapeError, f"shifts and dimensions must align. shifts: {len(steps)}, dims: {len(over)}")

@@ -10,19 +10,29 @@ import numpy as np
 
 from ..dtypes import F32
 from ..engines.numpy import special
-from .arithmetic import abs, add, div, mul, neg, square, sub
-from .compare import ge, gt, le, logical_and, logical_or, lt, masked, maximum, minimum, where
+from .arithmetic import abs, add, div, mul, neg, square, sub, zero
+from .compare import ge, gt, hold, le, logical_and, logical_or, lt, masked, minimum, where
 from .joining import cat, split
-from .pointwise import erf, exp, expm1, log1p, sigmoid, tanh
-from .record import Sample, Spec, elementwise, op, per_element, promoting
+from .pointwise import erf, exp, log1p, sigmoid, tanh
+from .record import Op, Sample, Spec, elementwise, op, per_element, promoting
 from .samples import inf, nan, pairs, randn, unary
 
-KINKS = (nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 3.0, -3.0, 6.0, 20.0)
+KINKS = (inf, -inf, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 3.0, -3.0, 6.0, 20.0)
+
+
+def wide(*shape: int, seed: int = 0) -> Any:
+    """Numbers on both sides of all kinks."""
+    return np.asarray(2 * randn(*shape, seed=seed))
 
 
 def activations(**params: Any) -> Callable[[], list[Sample]]:
-    """Numbers on both sides of all kinks, and the kinks."""
-    return unary(lambda *shape, seed=0: 2 * randn(*shape, seed=seed), KINKS, **params)
+    """Numbers everywhere, the kinks, and nan."""
+    return unary(wide, (*KINKS, nan), **params)
+
+
+def flat_outside(**params: Any) -> Callable[[], list[Sample]]:
+    """The same without nan, for which PyTorch's gradient depends on the place in memory (vector or scalar code)."""
+    return unary(wide, KINKS, **params)
 
 
 def slopes(**params: Any) -> Callable[[], list[Sample]]:
@@ -44,18 +54,22 @@ def _relu_backward(g: Any, out: Any) -> Any:
     return masked(~np.less_equal(out, 0), g)
 
 
-relu_backward = op(
+relu_backward: Op = op(
     "relu_backward", "g where out > 0, else 0", inputs="g out", torch="torch.ops.aten.threshold_backward(g, out, 0)",
     numpy=_relu_backward, infer=elementwise, dtypes=promoting, flops=per_element(1),
-    decompose=lambda g, out: where(le(out, 0), 0.0, g),
+    vjp={"g": lambda h, out: relu_backward(h, out), "out": zero},
     samples=slopes(),
 )  # fmt: skip
 
 relu = op(
     "relu", "max(x, 0)", inputs="x", torch="torch.relu(x)",
-    numpy=lambda x: np.maximum(x, 0), infer=elementwise, dtypes=promoting, flops=per_element(1),
+    numpy=lambda x: hold(x, 0, None), infer=elementwise, dtypes=promoting, flops=per_element(1),
     vjp={"x": lambda g, out: relu_backward(g, out)},
-    samples=activations(),
+    samples=lambda: [
+        *activations()(),
+        Sample((randn(30, 40).T,), note="large"),
+        Sample((np.tile([nan, inf, -inf, 0.0], 300),), smooth=False, note="large, special"),
+    ],
 )  # fmt: skip
 
 
@@ -72,10 +86,11 @@ def _leaky_relu_backward(g: Any, x: Any, slope: float = 0.01) -> Any:
     return np.multiply(factor + (1 - factor) * slope, g)
 
 
-leaky_relu_backward = op(
-    "leaky_relu_backward", "g where x > 0, else slope g", inputs="g x", torch="torch.ops.aten.leaky_relu_backward(g, x, slope, False)",
+leaky_relu_backward: Op = op(
+    "leaky_relu_backward", "g where x > 0, else slope g", inputs="g x",
+    torch="torch.ops.aten.leaky_relu_backward(g, x, slope, False)",
     numpy=_leaky_relu_backward, infer=elementwise, dtypes=promoting, flops=per_element(2),
-    decompose=lambda g, x, slope: where(gt(x, 0), g, mul(g, slope)),
+    vjp={"g": lambda h, x, slope: leaky_relu_backward(h, x, slope=slope), "x": zero},
     samples=lambda: [*slopes(slope=0.1)(), *slopes(slope=-2.0)()],
 )  # fmt: skip
 
@@ -87,35 +102,40 @@ leaky_relu = op(
 )  # fmt: skip
 
 prelu = op(
-    "prelu", "x where x > 0, else weight x; the weight broadcasts", inputs="x weight", torch="torch.where(x > 0, x, weight * x)",
-    numpy=lambda x, weight: np.where(np.greater(x, 0), x, np.multiply(weight, x)), infer=elementwise, dtypes=promoting, flops=per_element(2),
+    "prelu", "x where x > 0, else weight x; the weight broadcasts", inputs="x weight",
+    torch="torch.where(x > 0, x, weight * x)",
+    numpy=lambda x, weight: np.where(np.greater(x, 0), x, np.multiply(weight, x)), infer=elementwise, dtypes=promoting,
+    flops=per_element(2),
     vjp={
         "x": lambda g, x, weight: where(gt(x, 0), g, mul(weight, g)),
         "weight": lambda g, x: where(gt(x, 0), 0.0, mul(x, g)),
     },
-    samples=lambda: [*pairs(scalar=0.25)()[:-1], Sample((randn(2, 3, 4), randn(3, 1, seed=1)), note="a weight per channel")],
+    samples=lambda: [*pairs(scalar=0.25)()[:-1],
+        Sample((randn(2, 3, 4), randn(3, 1, seed=1)), note="a weight per channel")],
 )  # fmt: skip
 
 hardtanh = op(
     "hardtanh", "min(max(x, low), high)", inputs="x", torch="F.hardtanh(x, low, high)",
-    numpy=lambda x, low=-1.0, high=1.0: np.minimum(np.maximum(x, low), high), infer=elementwise, dtypes=promoting, flops=per_element(2),
+    numpy=lambda x, low=-1.0, high=1.0: hold(x, low, high), infer=elementwise, dtypes=promoting,
+    flops=per_element(2),
     # unlike clamp, the bounds themselves pass nothing on
     vjp={"x": lambda g, x, low, high: where(logical_or(le(x, low), ge(x, high)), 0.0, g)},
-    samples=lambda: [*activations()(), *activations(low=-0.5, high=3.0)()],
+    samples=lambda: [*flat_outside()(), *flat_outside(low=-0.5, high=3.0)()],
 )  # fmt: skip
 
 relu6 = op(
     "relu6", "min(max(x, 0), 6)", inputs="x", torch="F.relu6(x)",
-    numpy=lambda x: np.minimum(np.maximum(x, 0), 6), infer=elementwise, dtypes=promoting, flops=per_element(2),
+    numpy=lambda x: hold(x, 0, 6), infer=elementwise, dtypes=promoting, flops=per_element(2),
     vjp={"x": lambda g, x: where(logical_or(le(x, 0), ge(x, 6)), 0.0, g)},
-    samples=activations(),
+    samples=flat_outside(),
 )  # fmt: skip
 
 hardsigmoid = op(
-    "hardsigmoid", "min(max(x + 3, 0), 6) / 6", inputs="x", torch="F.hardsigmoid(x)",
-    numpy=lambda x: np.divide(np.minimum(np.maximum(np.add(x, 3), 0), 6), 6), infer=elementwise, dtypes=promoting, flops=per_element(4),
+    "hardsigmoid", "min(max(x + 3, 0), 6) / 6", inputs="x", torch="F.relu6(x + 3) / 6",
+    numpy=lambda x: np.divide(hold(np.add(x, 3), 0, 6), 6), infer=elementwise, dtypes=promoting,
+    flops=per_element(4),
     vjp={"x": lambda g, x: where(logical_and(gt(x, -3), lt(x, 3)), mul(g, 1 / 6), 0.0)},
-    samples=activations(),
+    samples=flat_outside(),
 )  # fmt: skip
 
 
@@ -126,28 +146,32 @@ def hardswish_slope(g: Any, x: Any) -> Any:
 
 hardswish = op(
     "hardswish", "x min(max(x + 3, 0), 6) / 6", inputs="x", torch="F.hardswish(x)",
-    numpy=lambda x: np.divide(np.multiply(np.minimum(np.maximum(np.add(x, 3), 0), 6), x), 6), infer=elementwise, dtypes=promoting, flops=per_element(5),
+    numpy=lambda x: np.divide(np.multiply(hold(np.add(x, 3), 0, 6), x), 6), infer=elementwise,
+    dtypes=promoting, flops=per_element(5),
     vjp={"x": hardswish_slope},
     samples=activations(),
 )  # fmt: skip
 
 hardshrink = op(
     "hardshrink", "x where |x| > bound, else 0", inputs="x", torch="F.hardshrink(x, bound)",
-    numpy=lambda x, bound=0.5: masked(~np.less_equal(np.abs(x), bound), x), infer=elementwise, dtypes=promoting, flops=per_element(2),
+    numpy=lambda x, bound=0.5: masked(~np.less_equal(np.abs(x), bound), x), infer=elementwise, dtypes=promoting,
+    flops=per_element(2),
     vjp={"x": lambda g, x, bound: where(le(abs(x), bound), 0.0, g)},
-    samples=lambda: [*activations()(), *activations(bound=1.0)()],
+    samples=lambda: [*flat_outside()(), *flat_outside(bound=1.0)()],
 )  # fmt: skip
 
 softshrink = op(
     "softshrink", "x moved towards 0 by bound", inputs="x", torch="F.softshrink(x, bound)",
-    numpy=lambda x, bound=0.5: np.subtract(x, np.minimum(np.maximum(x, -bound), bound)), infer=elementwise, dtypes=promoting, flops=per_element(3),
+    numpy=lambda x, bound=0.5: np.subtract(x, hold(x, -bound, bound)), infer=elementwise,
+    dtypes=promoting, flops=per_element(3),
     vjp={"x": lambda g, x, bound: where(le(abs(x), bound), 0.0, g)},
-    samples=lambda: [*activations()(), *activations(bound=1.0)()],
+    samples=lambda: [*flat_outside()(), *flat_outside(bound=1.0)()],
 )  # fmt: skip
 
 threshold = op(
     "threshold", "x where x > bound, else value", inputs="x", torch="F.threshold(x, bound, value)",
-    numpy=lambda x, bound=0.0, value=0.0: np.where(np.less_equal(x, bound), x.dtype.type(value), x), infer=elementwise, dtypes=promoting, flops=per_element(1),
+    numpy=lambda x, bound=0.0, value=0.0: np.where(np.less_equal(x, bound), x.dtype.type(value), x), infer=elementwise,
+    dtypes=promoting, flops=per_element(1),
     vjp={"x": lambda g, x, bound: where(le(x, bound), 0.0, g)},
     samples=activations(bound=0.5, value=20.0),
 )  # fmt: skip
@@ -175,21 +199,24 @@ def _elu_backward(g: Any, x: Any, alpha: float = 1.0, scale: float = 1.0, input_
 
 def elu_slope(g: Any, x: Any, alpha: float, scale: float, input_scale: float) -> Any:
     """scale, or alpha scale input_scale e^(input_scale x) for x <= 0."""
-    low = mul(g, mul(exp(mul(minimum(x, 0.0), input_scale)), alpha * scale * input_scale))
-    return where(le(x, 0), low, mul(g, scale))
+    low = mul(exp(where(lt(x, 0), mul(x, input_scale), 0.0)), alpha * scale * input_scale)
+    return mul(g, where(le(x, 0), low, scale))
 
 
 elu_backward = op(
-    "elu_backward", "g times the derivative of elu", inputs="g x", torch="torch.ops.aten.elu_backward(g, alpha, scale, input_scale, False, x)",
+    "elu_backward", "g times the derivative of elu", inputs="g x",
+    torch="torch.ops.aten.elu_backward(g, alpha, scale, input_scale, False, x)",
     numpy=_elu_backward, infer=elementwise, dtypes=promoting, flops=per_element(4),
     decompose=elu_slope,
     samples=lambda: [*slopes()(), *slopes(alpha=2.0, scale=1.5, input_scale=0.5)()],
 )  # fmt: skip
 
 elu = op(
-    "elu", "scale x where x > 0, else scale alpha (e^(input_scale x) - 1)", inputs="x", torch="torch.ops.aten.elu(x, alpha, scale, input_scale)",
+    "elu", "scale x where x > 0, else scale alpha (e^(input_scale x) - 1)", inputs="x",
+    torch="torch.ops.aten.elu(x, alpha, scale, input_scale)",
     numpy=_elu, infer=elementwise, dtypes=promoting, flops=per_element(5),
-    vjp={"x": lambda g, x, alpha, scale, input_scale: elu_backward(g, x, alpha=alpha, scale=scale, input_scale=input_scale)},
+    vjp={"x": lambda g, x, alpha, scale,
+        input_scale: elu_backward(g, x, alpha=alpha, scale=scale, input_scale=input_scale)},
     samples=lambda: [*activations()(), *activations(alpha=2.0, scale=1.5, input_scale=0.5)()],
 )  # fmt: skip
 
@@ -217,7 +244,7 @@ def _silu_backward(g: Any, x: Any) -> Any:
     s = np.negative(x, out=np.empty_like(x))
     np.exp(s, out=s)
     np.add(s, 1, out=s)
-    np.reciprocal(s, out=s)
+    np.divide(1, s, out=s)
     slope = np.subtract(1, s, out=np.empty_like(s))
     np.multiply(slope, x, out=slope)
     np.add(slope, 1, out=slope)
@@ -232,7 +259,8 @@ def silu_slope(g: Any, x: Any) -> Any:
 
 
 silu_backward = op(
-    "silu_backward", "g s (1 + x (1 - s)), s = sigmoid(x)", inputs="g x", torch="torch.ops.aten.silu_backward(g, x)",
+    "silu_backward", "g s (1 + x (1 - s)), s = sigmoid(x)", inputs="g x",
+    torch="torch.autograd.grad(F.silu(x), x, g, create_graph=True)",
     numpy=_silu_backward, infer=elementwise, dtypes=promoting, flops=per_element(8),
     decompose=silu_slope,
     samples=slopes(),
@@ -309,7 +337,8 @@ def gelu_in_ops(x: Any, approximate: str) -> Any:
 
 
 gelu_backward = op(
-    "gelu_backward", "g (Phi(x) + x phi(x)), or that of the approximation", inputs="g x", torch="torch.ops.aten.gelu_backward(g, x, approximate=approximate)",
+    "gelu_backward", "g (Phi(x) + x phi(x)), or that of the approximation", inputs="g x",
+    torch="torch.ops.aten.gelu_backward(g, x, approximate=approximate)",
     numpy=_gelu_backward, infer=elementwise, dtypes=promoting, flops=per_element(25),
     decompose=gelu_slope,
     samples=lambda: [*slopes(approximate="none")(), *slopes(approximate="tanh")()],
@@ -321,8 +350,8 @@ gelu = op(
     vjp={"x": lambda g, x, approximate: gelu_backward(g, x, approximate=approximate)},
     decompose=gelu_in_ops,
     samples=lambda: [
-        *activations(approximate="none")(),
-        *activations(approximate="tanh")(),
+        *unary(wide, (nan, *KINKS[2:]), approximate="none")(),
+        *unary(wide, (nan, *KINKS[2:]), approximate="tanh")(),
         Sample((randn(20, 10),), note="many"),
         Sample((randn(20, 10, dtype=F32),), note="many, float32"),
     ],
@@ -341,7 +370,8 @@ def softplus_slope(g: Any, x: Any, beta: float, threshold: float) -> Any:
 
 
 softplus = op(
-    "softplus", "log(1 + e^(beta x)) / beta; x where beta x > threshold", inputs="x", torch="F.softplus(x, beta, threshold)",
+    "softplus", "log(1 + e^(beta x)) / beta; x where beta x > threshold", inputs="x",
+    torch="F.softplus(x, beta, threshold)",
     numpy=_softplus, infer=elementwise, dtypes=promoting, flops=per_element(5),
     vjp={"x": softplus_slope},
     samples=lambda: [*activations()(), *activations(beta=2.0, threshold=1.0)()],
@@ -349,7 +379,8 @@ softplus = op(
 
 logsigmoid = op(
     "logsigmoid", "-log(1 + e^-x)", inputs="x", torch="F.logsigmoid(x)",
-    numpy=lambda x: np.subtract(np.minimum(x, 0), np.log1p(np.exp(-np.abs(x)))), infer=elementwise, dtypes=promoting, flops=per_element(5),
+    numpy=lambda x: np.subtract(np.minimum(x, 0), np.log1p(np.exp(-np.abs(x)))), infer=elementwise, dtypes=promoting,
+    flops=per_element(5),
     vjp={"x": lambda g, x: mul(g, sigmoid(neg(x)))},
     decompose=lambda x: sub(minimum(x, 0.0), log1p(exp(neg(abs(x))))),
     samples=activations(),
@@ -370,7 +401,8 @@ def mish_slope(g: Any, x: Any) -> Any:
 
 
 mish_backward = op(
-    "mish_backward", "g times the derivative of mish", inputs="g x", torch="torch.ops.aten.mish_backward(g, x)",
+    "mish_backward", "g times the derivative of mish", inputs="g x",
+    torch="torch.autograd.grad(F.mish(x), x, g, create_graph=True)",
     numpy=_mish_backward, infer=elementwise, dtypes=promoting, flops=per_element(10),
     decompose=mish_slope,
     samples=slopes(),
@@ -378,7 +410,8 @@ mish_backward = op(
 
 mish = op(
     "mish", "x tanh(log(1 + e^x))", inputs="x", torch="F.mish(x)",
-    numpy=lambda x: np.multiply(x, np.tanh(np.log1p(np.exp(x)))), infer=elementwise, dtypes=promoting, flops=per_element(4),
+    numpy=lambda x: np.multiply(x, np.tanh(np.log1p(np.exp(x)))), infer=elementwise, dtypes=promoting,
+    flops=per_element(4),
     vjp={"x": lambda g, x: mish_backward(g, x)},
     decompose=lambda x: mul(x, tanh(log1p(exp(x)))),
     samples=activations(),

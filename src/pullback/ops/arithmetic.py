@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import F32
+from ..dtypes import BOOL, F32
 from ..errors import PullbackError, fail
 from .create import full_like
-from .record import Sample, elementwise, floating, op, per_element, promoting
+from .record import Op, Sample, elementwise, floating, op, per_element, promoting
 from .samples import inf, integer_pairs, integers, pairs, positive, unary
 
 
@@ -22,6 +22,17 @@ def with_integers(samples: Callable[[], list[Sample]]) -> Callable[[], list[Samp
 def zero(g: Any) -> Any:
     """The cotangent of something that only changes in jumps."""
     return full_like(g, value=0.0)
+
+
+def numbers_only(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f, refusing booleans, of which NumPy would make 8-bit integers."""
+
+    def checked(*arrays: Any) -> Any:
+        if getattr(arrays[-1], "dtype", F32) == BOOL:
+            raise TypeError("it is not defined for booleans; convert them first: x.int()")
+        return f(*arrays)
+
+    return checked
 
 
 add = op(
@@ -38,7 +49,7 @@ sub = op(
     samples=with_integers(pairs()),
 )  # fmt: skip
 
-mul = op(
+mul: Op = op(
     "mul", "x * y", inputs="x y", torch="torch.mul(x, y)",
     numpy=np.multiply, infer=elementwise, dtypes=promoting, flops=per_element(1),
     # d(xy) = y dx + x dy
@@ -46,7 +57,7 @@ mul = op(
     samples=with_integers(pairs()),
 )  # fmt: skip
 
-div = op(
+div: Op = op(
     "div", "x / y", inputs="x y", torch="torch.div(x, y)",
     numpy=np.divide, infer=elementwise, dtypes=floating, flops=per_element(1),
     # d(x/y) = dx / y - (x/y) dy / y
@@ -54,7 +65,7 @@ div = op(
     samples=pairs(other=positive),
 )  # fmt: skip
 
-neg = op(
+neg: Op = op(
     "neg", "-x", inputs="x", torch="torch.neg(x)",
     numpy=np.negative, infer=elementwise, dtypes=promoting, flops=per_element(1),
     vjp={"x": lambda g: neg(g)},
@@ -71,7 +82,7 @@ reciprocal = op(
 
 square = op(
     "square", "x^2", inputs="x", torch="torch.square(x)",
-    numpy=np.square, infer=elementwise, dtypes=promoting, flops=per_element(1),
+    numpy=numbers_only(np.square), infer=elementwise, dtypes=promoting, flops=per_element(1),
     vjp={"x": lambda g, x: mul(g, mul(x, 2))},
     samples=unary(),
 )  # fmt: skip
@@ -83,9 +94,10 @@ abs = op(
     samples=unary(),
 )  # fmt: skip
 
-sign = op(
+sign: Op = op(
     "sign", "-1, 0 or 1; 0 of nan", inputs="x", torch="torch.sign(x)",
-    numpy=lambda x: np.subtract(np.greater(x, 0).astype(x.dtype), np.less(x, 0)), infer=elementwise, dtypes=promoting, flops=per_element(1),
+    numpy=lambda x: np.subtract(np.greater(x, 0).astype(x.dtype), np.less(x, 0)), infer=elementwise, dtypes=promoting,
+    flops=per_element(1),
     vjp={"x": zero},
     samples=unary(),
 )  # fmt: skip
@@ -97,9 +109,14 @@ sign = op(
 def whole(ufunc: Callable[..., Any]) -> Callable[..., Any]:
     """A division of integers, which has no answer for a divisor of 0."""
 
+    @numbers_only
     def divide(x: Any, y: Any) -> Any:
         if getattr(y, "dtype", F32).kind in "iu" and not np.all(y):
-            fail(PullbackError, "ZeroDivisionError: an integer tensor is divided by zero", "divide floating point tensors to get inf or nan")
+            fail(
+                PullbackError,
+                "ZeroDivisionError: an integer tensor is divided by zero",
+                "divide floating point tensors to get inf or nan",
+            )
         return ufunc(x, y)
 
     return divide
@@ -119,7 +136,11 @@ def divisions() -> list[Sample]:
         *integer_pairs(),
         Sample((np.array([7.0, -7.0, 7.0, -7.0]), np.array([3.0, 3.0, -3.0, -3.0])), note="signs"),
         Sample((np.array([7, -7, 7, -7]), np.array([3, 3, -3, -3])), smooth=False, note="signs of integers"),
-        Sample((np.array([6.0, -6.0, 0.0, 5.0, -5.0]), np.array([3.0, 2.0, 2.0, inf, inf])), smooth=False, note="whole quotients"),
+        Sample(
+            (np.array([6.0, -6.0, 0.0, 5.0, -5.0]), np.array([3.0, 2.0, 2.0, inf, inf])),
+            smooth=False,
+            note="whole quotients",
+        ),
         Sample((np.array([1.0, -1.0, 0.0]), 0.0), smooth=False, note="by zero"),
     ]
 

@@ -8,22 +8,20 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BOOL, F32, I64
-from ..errors import DTypeError, PullbackError, RangeError, fail
+from ..errors import DTypeError, RangeError, fail
+from .along import lay_along, take
 from .arithmetic import mul
 from .compare import eq, isnan, where
-from .create import full_like
-from .indexing import scatter
 from .record import Sample, Shape, Spec, arithmetic, op, per_input_element, reduced
-from .reduction import count, dims_of, keep, reductions, share_of
+from .reduction import add_reduce, count, dims_of, keep, maximum_reduce, minimum_reduce, reductions, share_of
 from .samples import booleans, inf, integers, nan, randn
-from .shape import reshape
 
 
 def nonempty(name: str, x: Any, dim: Any) -> None:
     """Refuse to pick from nothing."""
     if x.size == 0 and count(x.shape, dim) == 0:
         if dim is None:
-            fail(PullbackError, f"{name}(): the tensor has no elements (shape {list(x.shape)})", "pass a dim that has elements, or check numel() first")
+            fail(RangeError, f"{name}(): the tensor has no elements (shape {list(x.shape)})", "pass a dim that has elements, or check numel() first")
         at = next(d for d in dims_of(dim, x.ndim) if x.shape[d] == 0)
         fail(RangeError, f"{name}(): expected dim {at} to have non-zero size, but the shape is {list(x.shape)}", "pick along a dim that has elements")
 
@@ -31,10 +29,10 @@ def nonempty(name: str, x: Any, dim: Any) -> None:
 # -- extremes without indices ------------------------------------------------------------------------------------------
 
 
-def _extreme(name: str, ufunc: np.ufunc) -> Callable[..., Any]:
+def _extreme(name: str, extreme: Any) -> Callable[..., Any]:
     def reduce(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
         nonempty(name, x, dim)
-        return ufunc.reduce(x, dim, None, None, keepdim)
+        return extreme(x, dim, None, None, keepdim)
 
     return reduce
 
@@ -55,13 +53,13 @@ def _extremes() -> list[Sample]:
 
 amax = op(
     "amax", "max over dim of x", inputs="x", torch="torch.amax(x, () if dim is None else dim, keepdim)",
-    numpy=_extreme("amax", np.maximum), infer=reduced, dtypes=arithmetic, flops=per_input_element(1),
+    numpy=_extreme("amax", maximum_reduce), infer=reduced, dtypes=arithmetic, flops=per_input_element(1),
     vjp={"x": _pull_extreme}, samples=_extremes,
 )  # fmt: skip
 
 amin = op(
     "amin", "min over dim of x", inputs="x", torch="torch.amin(x, () if dim is None else dim, keepdim)",
-    numpy=_extreme("amin", np.minimum), infer=reduced, dtypes=arithmetic, flops=per_input_element(1),
+    numpy=_extreme("amin", minimum_reduce), infer=reduced, dtypes=arithmetic, flops=per_input_element(1),
     vjp={"x": _pull_extreme}, samples=_extremes,
 )  # fmt: skip
 
@@ -90,53 +88,53 @@ def _scalar(x: Any) -> Spec:
     return Spec((), x.dtype)
 
 
-def _median_of_all(x: Any) -> Any:
+def _largest(x: Any) -> Any:
+    nonempty("max", x, None)
+    return maximum_reduce(x, None)
+
+
+def _smallest(x: Any) -> Any:
+    nonempty("min", x, None)
+    return minimum_reduce(x, None)
+
+
+def _median(x: Any) -> Any:
+    """The lower median of a flat array; a NaN is the median."""
     if x.size == 0:
         return np.asarray(nan if x.dtype.kind == "f" else np.iinfo(x.dtype).min, x.dtype)
-    return _middle(x.reshape(-1), 0)[0].reshape(())
+    middle = (x.size - 1) // 2
+    return x[np.argmax(x != x)] if (x != x).any() else np.partition(x, middle)[middle]
 
 
-def _nanmedian_of_all(x: Any) -> Any:
-    return _median_of_all(x) if x.size == 0 else _middle(x.reshape(-1), 0, skip=True)[0].reshape(())
+def _nanmedian(x: Any) -> Any:
+    return _median(x[x == x] if (x == x).any() else x)
 
 
 max = op(
-    "max", "max of all x", inputs="x", torch="torch.max(x)", numpy=lambda x: _largest(x),
+    "max", "max of all x", inputs="x", torch="torch.max(x)", numpy=_largest,
     infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(),
 )  # fmt: skip
 
 min = op(
-    "min", "min of all x", inputs="x", torch="torch.min(x)", numpy=lambda x: _smallest(x),
+    "min", "min of all x", inputs="x", torch="torch.min(x)", numpy=_smallest,
     infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(),
 )  # fmt: skip
 
 median = op(
     "median", "the middle of all x in order; of two, the lower", inputs="x", torch="torch.median(x)",
-    numpy=_median_of_all, infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
+    numpy=lambda x: _median(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
 )  # fmt: skip
 
 nanmedian = op(
     "nanmedian", "the middle of all x that are not NaN, in order", inputs="x", torch="torch.nanmedian(x)",
-    numpy=_nanmedian_of_all, infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
+    numpy=lambda x: _nanmedian(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
 )  # fmt: skip
-
-_largest, _smallest = _extreme("max", np.maximum), _extreme("min", np.minimum)
 
 # -- one element along a dim, and its index ----------------------------------------------------------------------------
 
 
-def lay(g: Any, index: Any, shape: Shape, dim: int, keepdim: bool) -> Any:
-    """Zeros of `shape`, and g at the index along dim."""
-    if not shape:
-        return g
-    if not keepdim:
-        kept = tuple([1 if d == dim else n for d, n in enumerate(shape)])
-        g, index = reshape(g, shape=kept), reshape(index, shape=kept)
-    return scatter(full_like(g, value=0.0, shape=shape), index, g, dim=dim)
-
-
-def _pull_picked(g: Any, out1: Any, x_shape: Shape, dim: int, keepdim: bool) -> Any:
-    return lay(g[0], out1, x_shape, dim, keepdim)
+def _pull_picked(g: Any, out1: Any, x_shape: Shape, dim: int) -> Any:
+    return lay_along(g[0], out1, shape=x_shape, dim=dim)
 
 
 def _picked(x: Any, dim: int, keepdim: bool = False, **params: Any) -> tuple[Spec, Spec]:
@@ -145,22 +143,19 @@ def _picked(x: Any, dim: int, keepdim: bool = False, **params: Any) -> tuple[Spe
 
 
 def picking(name: str, pick: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy implementation from `pick`: (x, dim) -> index, the dim kept."""
-
-    def run(x: Any, dim: int, keepdim: bool = False) -> Any:
-        return _picking(name, pick, x, dim, keepdim)
-
-    return run
+    """A NumPy implementation from `pick`: (x, dim) -> index."""
+    return lambda x, dim, keepdim=False: _pick(name, pick, x, dim, keepdim)
 
 
-def _picking(name: str, pick: Callable[..., Any], x: Any, dim: int, keepdim: bool, *more: Any) -> Any:
+def _pick(name: str, pick: Callable[..., Any], x: Any, dim: int, keepdim: bool, *more: Any) -> Any:
     if x.ndim == 0:
-        pick(x.reshape(1), 0, *more)
+        pick(x.reshape(1), 0, *more)  # for its checks
         return x.copy(), np.zeros((), I64)
     nonempty(name, x, dim)
-    index = pick(x, dim, *more)
-    values = np.take_along_axis(x, index, dim)
-    return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
+    index = np.asarray(pick(x, dim, *more))
+    if keepdim:
+        index = index.reshape([1 if d == dim else n for d, n in enumerate(x.shape)])
+    return take(x, index, dim), index
 
 
 def _picks(**params: Any) -> Callable[[], list[Sample]]:
@@ -186,36 +181,35 @@ def _ties(**params: Any) -> Sample:
 
 max_along = op(
     "max_along", "max over dim of x, and its first index", inputs="x", outputs=2, torch="torch.max(x, dim, keepdim)",
-    numpy=picking("max", lambda x, dim: np.argmax(x, dim, keepdims=True)),
+    numpy=picking("max", np.argmax),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
 )  # fmt: skip
 
 min_along = op(
     "min_along", "min over dim of x, and its first index", inputs="x", outputs=2, torch="torch.min(x, dim, keepdim)",
-    numpy=picking("min", lambda x, dim: np.argmin(x, dim, keepdims=True)),
+    numpy=picking("min", np.argmin),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
 )  # fmt: skip
 
 
-def _middle(x: Any, dim: int, skip: bool = False) -> tuple[Any, Any]:
-    """Values and indices (dim kept) of the lower median. A NaN is the median, or with `skip`, does not count."""
+def _middle(x: Any, dim: int, skip: bool = False) -> Any:
+    """Where the lower median stands. A NaN is the median, or with `skip`, does not count."""
     order = np.argsort(x, dim, kind="stable")  # NaN comes last
-    missing = np.add.reduce(x != x, dim, keepdims=True)
+    missing = add_reduce(x != x, dim, I64)
     n = x.shape[dim]
     place = np.maximum(n - missing - 1, 0) // 2 if skip else np.where(missing > 0, n - missing, (n - 1) // 2)
-    index = np.take_along_axis(order, place, dim)
-    return np.take_along_axis(x, index, dim).reshape(index.shape), index
+    return take(order, place, dim)
 
 
 median_along = op(
     "median_along", "the middle over dim of x in order (of two, the lower), and its index", inputs="x", outputs=2, torch="torch.median(x, dim, keepdim)",
-    numpy=picking("median", lambda x, dim: _middle(x, dim)[1]),
+    numpy=picking("median", _middle),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
 )  # fmt: skip
 
 nanmedian_along = op(
     "nanmedian_along", "the middle over dim of the x that are not NaN, and its index", inputs="x", outputs=2, torch="torch.nanmedian(x, dim, keepdim)",
-    numpy=picking("nanmedian", lambda x, dim: _middle(x, dim, skip=True)[1]),
+    numpy=picking("nanmedian", lambda x, dim: _middle(x, dim, skip=True)),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
 )  # fmt: skip
 
@@ -223,12 +217,12 @@ nanmedian_along = op(
 def _most_frequent(x: Any, dim: int) -> Any:
     """In order, equal elements are neighbours: the first of the longest runs, and the last place of it."""
     order = np.argsort(x, dim, kind="stable")
-    line = np.moveaxis(np.take_along_axis(x, order, dim), dim, -1)
+    line = np.moveaxis(take(x, order, dim), dim, -1)
     place = np.arange(line.shape[-1])
     starts = np.ones(line.shape, bool)
     starts[..., 1:] = line[..., 1:] != line[..., :-1]
     run = place - np.maximum.accumulate(np.where(starts, place, 0), -1)
-    return np.take_along_axis(order, np.expand_dims(np.argmax(run, -1), dim), dim)
+    return take(order, np.argmax(run, -1), dim)
 
 
 mode = op(
@@ -242,12 +236,12 @@ mode = op(
 def _kth(x: Any, dim: int, k: int) -> Any:
     if not 1 <= k <= x.shape[dim]:
         fail(RangeError, f"kthvalue(): k = {k} is out of range for dim {dim} of size {x.shape[dim]}", "k counts from 1")
-    return np.take(np.argsort(x, dim, kind="stable"), [k - 1], dim)
+    return np.take(np.argsort(x, dim, kind="stable"), k - 1, dim)
 
 
 kthvalue = op(
     "kthvalue", "the k-th smallest over dim of x, and its index", inputs="x", outputs=2, torch="torch.kthvalue(x, k, dim, keepdim)",
-    numpy=lambda x, k, dim, keepdim=False: _picking("kthvalue", _kth, x, dim, keepdim, k),
+    numpy=lambda x, k, dim, keepdim=False: _pick("kthvalue", _kth, x, dim, keepdim, k),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
     samples=lambda: [*[s for s in _picks(k=2)() if s.note not in ("special", "to empty")], _zero_d(k=1)],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engines.numpy.windows import taps
-from .record import Sample, Spec, arithmetic, free, op, per_input, per_input_element
+from .record import Op, Sample, Spec, arithmetic, free, op, per_input, per_input_element
 from .samples import inf, nan, randn
 
 Sizes = tuple[int, ...]
@@ -21,7 +21,7 @@ def positions(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilatio
 
 def _im2col(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     size, out = x.shape[2:], positions(x.shape[2:], kernel, stride, padding, dilation)
-    columns = np.zeros((*x.shape[:2], *kernel, *out), x.dtype)
+    columns: Any = np.zeros((*x.shape[:2], *kernel, *out), x.dtype)
     for tap, outputs, inputs in taps(size, out, kernel, stride, padding, dilation):
         columns[:, :, *tap, *outputs] = x[:, :, *inputs]
     return columns.reshape(len(x), x.shape[1] * math.prod(kernel), math.prod(out))
@@ -63,7 +63,7 @@ im2col = op(
     ],
 )  # fmt: skip
 
-col2im = op(
+col2im: Op = op(
     "col2im", "x[n, c, p stride + t dilation - padding] += g[n, (c, t), p]", inputs="g",
     torch="F.fold(g, size, kernel, dilation, padding, stride)",
     numpy=_col2im, dtypes=arithmetic, flops=per_input_element(1),

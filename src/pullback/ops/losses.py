@@ -1,4 +1,6 @@
-"""Cross-entropy of logits and class indices, in one pass forward and one back. Other losses are composed in `nn.functional`.
+"""Cross-entropy of logits and class indices, in one pass forward and one back; that of probabilities and bits.
+
+Other losses are composed in `nn.functional`.
 
 With p = softmax(x) over the classes, t the target, v_t its weight (0 where it is ignored), e the label smoothing, C classes:
 
@@ -16,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import PullbackError, fail
 from .arithmetic import add, div, mul, neg, sub
-from .compare import eq, where
+from .compare import eq, maximum, where
 from .create import full_like
 from .indexing import gather, one_hot, take_at
-from .record import Sample, Spec, arithmetic, op, per_input_element
+from .pointwise import log, log1p
+from .record import Sample, Spec, arithmetic, elementwise, floating, op, per_element, per_input_element
 from .reduction import sum as sum_
-from .samples import inf, integers, nan, positive, randn
+from .samples import between, inf, integers, nan, positive, randn
 from .shape import permute, reshape
 from .softmax import log_softmax, softmax, softmax_pullback
 
@@ -274,5 +278,35 @@ cross_entropy_gradient = op(
     vjp={"g": _pull_gradient_g, "x": _pull_gradient_x}, decompose=_composed_gradient,
     samples=lambda: [
         Sample((randn(*_target_shape(s.inputs[0], s.params.get("reduction", "mean")), dtype=s.inputs[0].dtype), *s.inputs), *s[1:]) for s in _SAMPLES
+    ],
+)  # fmt: skip
+
+
+# -- probabilities and bits --------------------------------------------------------------------------------------------
+
+SMALLEST = 9.999999960041972e-13  # 1e-12 in float32: what PyTorch divides by where x (1 - x) is smaller
+
+
+def _binary_cross_entropy(x: Any, target: Any) -> Any:
+    if not np.logical_and(x >= 0, x <= 1).all():
+        fail(PullbackError, "binary_cross_entropy: all elements of input should be between 0 and 1", "apply sigmoid, or use ..._with_logits")
+    return (target - 1) * np.maximum(np.log1p(-x), -100) - target * np.maximum(np.log(x), -100)
+
+
+binary_cross_entropy = op(
+    "binary_cross_entropy", "-(target log x + (1 - target) log(1 - x)), logarithms at least -100", inputs="x target",
+    torch="F.binary_cross_entropy(*torch.broadcast_tensors(x, target), reduction='none')",
+    numpy=_binary_cross_entropy, infer=elementwise, dtypes=floating, flops=per_element(7),
+    vjp={
+        "x": lambda g, x, target: mul(g, div(sub(x, target), maximum(mul(sub(1.0, x), x), SMALLEST))),
+        "target": lambda g, x: mul(g, sub(log1p(neg(x)), log(x))),
+    },
+    samples=lambda: [
+        Sample((between(0.1, 0.9, 3, 4), between(0, 1, 3, 4, seed=1))),
+        Sample((between(0.1, 0.9, 4, 3).T[::-1], between(0, 1, 4, seed=1)), note="strided, broadcast"),
+        Sample((between(0.1, 0.9), between(0, 1, seed=1)), note="0-d"),
+        Sample((between(0, 1, 0, 3), between(0, 1, 0, 3)), note="empty"),
+        Sample((between(0.1, 0.9, 3).astype(np.float32), between(0, 1, 3, seed=1).astype(np.float32)), note="float32"),
+        Sample((np.array([0.0, 0.0, 1.0, 1.0, 1e-50]), np.array([0.0, 1.0, 0.0, 1.0, 1.0])), smooth=False, note="certain"),
     ],
 )  # fmt: skip

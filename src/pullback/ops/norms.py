@@ -11,8 +11,8 @@ from .arithmetic import abs, div, mul, sign
 from .compare import eq, isnan, logical_or, where
 from .pointwise import pow
 from .record import Sample, Shape, op, per_input_element, reduced
-from .reduction import add_up, count, fractional, keep, reductions, share_of
-from .samples import inf, nan, randn
+from .reduction import add_up, count, fractional, keep, maximum_reduce, minimum_reduce, reductions, share_of
+from .samples import inf, randn
 
 
 def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any:
@@ -22,7 +22,7 @@ def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any
     if p in (inf, -inf):
         if count(x.shape, dim) == 0:
             fail(PullbackError, f"norm: the {p} norm of no elements is not defined", "fold a dimension that has elements")
-        return (np.maximum if p > 0 else np.minimum).reduce(size, dim, None, None, keepdim)
+        return (maximum_reduce if p > 0 else minimum_reduce)(size, dim, None, None, keepdim)
     if p == 0:
         return add_up((x != 0).astype(x.dtype), dim, keepdim)
     if p == 1:

@@ -11,12 +11,11 @@ import numpy as np
 from ..dtypes import F32, FLOATS, finfo
 from ..engines.numpy import special
 from ..errors import PullbackError, fail
-from .arithmetic import add, div, mul, neg, reciprocal, square, sub, zero
+from .arithmetic import add, div, mul, neg, numbers_only, reciprocal, square, sub, zero
 from .compare import eq, ge, isfinite, le, logical_and, logical_or, lt, where
 from .create import cast, full_like
 from .record import Op, Sample, elementwise, floating, op, per_element, per_input, promoting
 from .samples import between, inf, integers, nan, pairs, positive, randn, unary
-
 
 # -- powers and roots --------------------------------------------------------------------------------------------------
 
@@ -34,11 +33,16 @@ def _pow(x: Any, y: Any) -> Any:
         shortcut = _POWERS.get(y)
         if shortcut is not None:
             return shortcut(x)
-    elif y.dtype.kind == "i" and (y < 0).any():  # exponents in a tensor are rounded towards zero: 1/x is 0 but for x = 1 and -1
-        return np.where(y >= 0, np.power(x, np.maximum(y, 0)), np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0))).astype(x.dtype)
-    return np.power(x, y)
+    elif (
+        y.dtype.kind == "i" and (y < 0).any()
+    ):  # exponents in a tensor are rounded towards zero: 1/x is 0 but for x = 1 and -1
+        return np.where(
+            y >= 0, np.power(x, np.maximum(y, 0)), np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0))
+        ).astype(x.dtype)
+    return power(x, y)
 
 
+power = numbers_only(np.power)
 _POWERS: dict[float, Callable[[Any], Any]] = {
     2: np.square,
     3: lambda x: np.square(x) * x,
@@ -76,7 +80,8 @@ pow = op(
         Sample((2.0, randn(3)), note="number left"),
         Sample((randn(6), 3), note="negative base"),
         Sample((randn(6, dtype=F32), 2), note="float32 squared"),
-        Sample((np.array([0.0, 0.0, 0.0, -2.0, -2.0, nan, inf, 0.0]), np.array([0.0, 2.0, -1.0, 2.0, 0.5, 0.0, -1.0, nan])), smooth=False, note="zeros"),
+        Sample((np.array([0.0, 0.0, 0.0, -2.0, -2.0, nan, inf, 0.0]),
+            np.array([0.0, 2.0, -1.0, 2.0, 0.5, 0.0, -1.0, nan])), smooth=False, note="zeros"),
         Sample((0.0, np.array([0.0, 1.0, -1.0])), smooth=False, note="powers of zero"),
         Sample((np.array([0.0, -0.0, nan, inf, -inf]), 0), smooth=False, note="zeroth power"),
         Sample((integers(-4, 5, 6), integers(0, 4, 6)), smooth=False, note="integers"),
@@ -174,9 +179,10 @@ logaddexp2 = op(
     samples=pairs(scalar=randn(1)),
 )  # fmt: skip
 
-xlogy = op(
+xlogy: Op = op(
     "xlogy", "x log y, and 0 where x is 0", inputs="x y", torch="torch.xlogy(x, y)",
-    numpy=lambda x, y: np.where((np.equal(x, 0)) & ~np.isnan(y), 0, np.multiply(x, np.log(y))).astype(np.result_type(x, y)),
+    numpy=lambda x,
+    y: np.where((np.equal(x, 0)) & ~np.isnan(y), 0, np.multiply(x, np.log(y))).astype(np.result_type(x, y)),
     infer=elementwise, dtypes=floating, flops=per_element(2),
     vjp={
         "x": lambda g, x, y: where(logical_and(eq(x, 0), le(y, 0)), 0.0, xlogy(g, y)),
@@ -185,9 +191,10 @@ xlogy = op(
     samples=pairs(other=positive),
 )  # fmt: skip
 
-xlog1py = op(
+xlog1py: Op = op(
     "xlog1py", "x log(1 + y), and 0 where x is 0", inputs="x y", torch="torch.special.xlog1py(x, y)",
-    numpy=lambda x, y: np.where((np.equal(x, 0)) & ~np.isnan(y), 0, np.multiply(x, np.log1p(y))).astype(np.result_type(x, y)),
+    numpy=lambda x,
+    y: np.where((np.equal(x, 0)) & ~np.isnan(y), 0, np.multiply(x, np.log1p(y))).astype(np.result_type(x, y)),
     infer=elementwise, dtypes=floating, flops=per_element(2),
     vjp={
         "x": lambda g, x, y: where(logical_and(eq(x, 0), le(y, -1)), 0.0, xlog1py(g, y)),
@@ -211,7 +218,7 @@ sin = op(
     samples=unary(),
 )  # fmt: skip
 
-cos = op(
+cos: Op = op(
     "cos", "cos x", inputs="x", torch="torch.cos(x)",
     numpy=np.cos, infer=elementwise, dtypes=floating, flops=per_element(1),
     vjp={"x": lambda g, x: neg(mul(g, sin(x)))},
@@ -246,6 +253,7 @@ atan = op(
     samples=unary(),
 )  # fmt: skip
 
+
 def per_radius(x: Any, y: Any) -> Any:
     """1 / (x^2 + y^2), and 0 at the origin, where the angle has no slope."""
     area = add(square(x), square(y))
@@ -270,7 +278,7 @@ sinh = op(
     samples=unary(),
 )  # fmt: skip
 
-cosh = op(
+cosh: Op = op(
     "cosh", "(e^x + e^-x) / 2", inputs="x", torch="torch.cosh(x)",
     numpy=np.cosh, infer=elementwise, dtypes=floating, flops=per_element(1),
     vjp={"x": lambda g, x: mul(g, sinh(x))},
@@ -366,7 +374,8 @@ erf = op(
     "erf", "2 / sqrt(pi) integral from 0 to x of e^(-t^2)", inputs="x", torch="torch.erf(x)",
     numpy=special.erf, infer=elementwise, dtypes=floating, flops=per_element(20),
     vjp={"x": lambda g, x: mul(g, mul(exp(neg(square(x))), 2 / math.sqrt(math.pi)))},
-    samples=lambda: [*unary()(), Sample((4 * randn(20, 10),), note="many"), Sample((randn(20, 10, dtype=F32),), note="many, float32")],
+    samples=lambda: [*unary()(), Sample((4 * randn(20, 10),), note="many"),
+        Sample((randn(20, 10, dtype=F32),), note="many, float32")],
 )  # fmt: skip
 
 erfc = op(
@@ -390,18 +399,20 @@ lgamma = op(
     samples=unary(positive, special=(nan, inf, -inf, 0.0, -1.5, 12.5, 300.0, 1e-9)),
 )  # fmt: skip
 
-digamma = op(
+digamma: Op = op(
     "digamma", "d/dx log gamma(x)", inputs="x", torch="torch.digamma(x)",
     numpy=special.digamma, infer=elementwise, dtypes=floating, flops=per_element(60),
     vjp={"x": lambda g, x: mul(g, polygamma(x, n=1))},
     samples=unary(positive, special=(nan, inf, -1.5, 12.5, 300.0, 1e-9)),
 )  # fmt: skip
 
-polygamma = op(
+polygamma: Op = op(
     "polygamma", "the n-th derivative of digamma", inputs="x", torch="torch.polygamma(n, x)",
-    numpy=lambda x, n: special.polygamma(x, n) if n else special.digamma(x), infer=elementwise, dtypes=floating, flops=per_element(60),
+    numpy=lambda x, n: special.polygamma(x, n) if n else special.digamma(x), infer=elementwise, dtypes=floating,
+    flops=per_element(60),
     vjp={"x": lambda g, x, n: mul(g, polygamma(x, n=n + 1))},
-    samples=lambda: [*unary(positive, special=(nan, 0.0, -1.5, 12.5, 300.0), n=1)(), Sample((positive(5),), {"n": 2}), Sample((positive(5),), {"n": 0})],
+    samples=lambda: [*unary(positive, special=(nan, 0.0, -1.5, 12.5, 300.0), n=1)(), Sample((positive(5),), {"n": 2}),
+        Sample((positive(5),), {"n": 0})],
 )  # fmt: skip
 
 
@@ -409,7 +420,7 @@ def _sigmoid(x: Any) -> Any:
     out = np.negative(x, out=np.empty_like(x))
     np.exp(out, out=out)
     np.add(out, 1, out=out)
-    return np.reciprocal(out, out=out)
+    return np.divide(1, out, out=out)
 
 
 def _sigmoid_backward(g: Any, out: Any) -> Any:
@@ -468,9 +479,18 @@ def rounded(**params: Any) -> Callable[[], list[Sample]]:
     return lambda: [*unary(lambda *shape, seed=0: 3 * randn(*shape, seed=seed), **params)(), halves, *whole]
 
 
-floor = op("floor", "the largest integer <= x", inputs="x", torch="torch.floor(x)", numpy=np.floor, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded())  # fmt: skip
-ceil = op("ceil", "the smallest integer >= x", inputs="x", torch="torch.ceil(x)", numpy=np.ceil, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded())  # fmt: skip
-trunc = op("trunc", "x without its fraction", inputs="x", torch="torch.trunc(x)", numpy=np.trunc, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded())  # fmt: skip
+floor = op(
+    "floor", "the largest integer <= x", inputs="x", torch="torch.floor(x)",
+    numpy=np.floor, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded(),
+)  # fmt: skip
+ceil = op(
+    "ceil", "the smallest integer >= x", inputs="x", torch="torch.ceil(x)",
+    numpy=np.ceil, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded(),
+)  # fmt: skip
+trunc = op(
+    "trunc", "x without its fraction", inputs="x", torch="torch.trunc(x)",
+    numpy=np.trunc, infer=elementwise, dtypes=promoting, flops=per_element(1), vjp={"x": zero}, samples=rounded(),
+)  # fmt: skip
 
 
 def _round(x: Any, decimals: int = 0) -> Any:
@@ -481,7 +501,8 @@ def _round(x: Any, decimals: int = 0) -> Any:
 
 
 round = op(
-    "round", "the nearest number with `decimals` decimals; halves go to the even one", inputs="x", torch="torch.round(x, decimals=decimals)",
+    "round", "the nearest number with `decimals` decimals; halves go to the even one", inputs="x",
+    torch="torch.round(x, decimals=decimals)",
     numpy=_round, infer=elementwise, dtypes=promoting, flops=per_element(1),
     vjp={"x": zero},
     samples=lambda: [*rounded(decimals=0)(), *rounded(decimals=2)(), *rounded(decimals=-1)()],
@@ -512,7 +533,8 @@ nan_to_num = op(
     "nan_to_num", "x with numbers for nan, inf and -inf", inputs="x", torch="torch.nan_to_num(x, nan, posinf, neginf)",
     numpy=_nan_to_num, infer=elementwise, dtypes=per_input,
     vjp={"x": lambda g, x: where(isfinite(x), g, 0.0)},
-    samples=lambda: [*unary()(), *unary(nan=1.0, posinf=9.0, neginf=-9.0)(), Sample((integers(0, 4, 3),), smooth=False, note="integers")],
+    samples=lambda: [*unary()(), *unary(nan=1.0, posinf=9.0, neginf=-9.0)(),
+        Sample((integers(0, 4, 3),), smooth=False, note="integers")],
 )  # fmt: skip
 
 copysign = op(
@@ -522,15 +544,22 @@ copysign = op(
     samples=pairs(),
 )  # fmt: skip
 
+
+def _heaviside(x: Any, y: Any) -> Any:
+    above = np.greater(x, 0).astype(np.result_type(x, y))
+    return np.where(np.equal(x, 0), y, above)
+
+
 heaviside = op(
     "heaviside", "0 for x < 0, y at 0, 1 for x > 0", inputs="x y", torch="torch.heaviside(x, y)",
-    numpy=lambda x, y: np.where(np.equal(x, 0), y, np.greater(x, 0)).astype(np.result_type(x, y)), infer=elementwise, dtypes=promoting,
+    numpy=_heaviside, infer=elementwise, dtypes=promoting,
     samples=lambda: [
         Sample((randn(3, 4), randn(3, 4, seed=1)), smooth=False),
         Sample((randn(3, 1), randn(4, seed=1)), smooth=False, note="broadcast"),
         Sample((np.array(0.0), np.array(0.5)), smooth=False, note="0-d"),
         Sample((randn(0, 3), randn(3)), smooth=False, note="empty"),
-        Sample((np.array([0.0, -0.0, nan, inf, -inf]), np.array([0.5, 2.0, 1.0, nan, 1.0])), smooth=False, note="special"),
+        Sample((np.array([0.0, -0.0, nan, inf, -inf]), np.array([0.5, 2.0, 1.0, nan, 1.0])), smooth=False,
+            note="special"),
     ],
 )  # fmt: skip
 
@@ -554,8 +583,14 @@ def triples(*tail: Any, smooth: bool = True, **params: Any) -> Callable[[], list
             Sample((randn(), randn(seed=1), third()), params, note="0-d"),
             Sample((randn(0, 3), randn(3, seed=1), third(3)), params, note="empty"),
             Sample((randn(4, 3).T, randn(6, 4, seed=1)[::-2], third(3, 4)), params, note="strided"),
-            Sample((randn(3, dtype=F32), randn(3, seed=1, dtype=F32), tail[0] if tail else third(3).astype(F32)), params, note="float32"),
-            Sample((np.array([nan, inf, 1.0]), np.array([1.0, -inf, inf]), third(3)), params, smooth=False, note="special"),
+            Sample(
+                (randn(3, dtype=F32), randn(3, seed=1, dtype=F32), tail[0] if tail else third(3).astype(F32)),
+                params,
+                note="float32",
+            ),
+            Sample(
+                (np.array([nan, inf, 1.0]), np.array([1.0, -inf, inf]), third(3)), params, smooth=False, note="special"
+            ),
         ]
 
     return samples
@@ -574,7 +609,8 @@ lerp = op(
 
 addcmul = op(
     "addcmul", "x + value a b", inputs="x a b", torch="torch.addcmul(x, a, b, value=value)",
-    numpy=lambda x, a, b, value=1: np.add(x, np.multiply(a, b) if value == 1 else np.multiply(np.multiply(a, value), b)),
+    numpy=lambda x, a, b,
+    value=1: np.add(x, np.multiply(a, b) if value == 1 else np.multiply(np.multiply(a, value), b)),
     infer=elementwise, dtypes=promoting, flops=per_element(3),
     vjp={
         "x": lambda g: g,
@@ -586,7 +622,8 @@ addcmul = op(
 
 addcdiv = op(
     "addcdiv", "x + value a / b", inputs="x a b", torch="torch.addcdiv(x, a, b, value=value)",
-    numpy=lambda x, a, b, value=1: np.add(x, np.divide(np.multiply(a, value), b)), infer=elementwise, dtypes=floating, flops=per_element(3),
+    numpy=lambda x, a, b, value=1: np.add(x, np.divide(np.multiply(a, value), b)), infer=elementwise, dtypes=floating,
+    flops=per_element(3),
     vjp={
         "x": lambda g: g,
         "a": lambda g, b, value: mul(g, div(value, b)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import I64
 from ..engines.numpy import pooling as kernels
-from .record import Sample, Spec, arithmetic, free, op, per_element, per_input_element
+from .record import Op, Sample, Spec, arithmetic, free, op, per_element, per_input_element
 from .samples import inf, integers, nan, randn
 
 Sizes = tuple[int, ...]
@@ -21,11 +21,12 @@ Sizes = tuple[int, ...]
 
 def _windowed(arrays: Any, params: dict[str, Any], out: Any) -> int:
     """FLOPs: one for each element of each window."""
-    return math.prod((out[0] if type(out) is tuple else out).shape) * math.prod(params["kernel"])
+    return int(math.prod((out[0] if type(out) is tuple else out).shape) * math.prod(params["kernel"]))
 
 
 def _scattered(arrays: Any, params: dict[str, Any], out: Any) -> int:
-    return math.prod(arrays[0].shape) * math.prod(params["kernel"])
+    """As many, going back."""
+    return int(math.prod(arrays[0].shape) * math.prod(params["kernel"]))
 
 
 def _windows(kernel: Sizes, stride: Sizes | None = None, padding: Sizes | None = None, **params: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ max_pool_gradient = op(
     ],
 )  # fmt: skip
 
-gather_at = op(
+gather_at: Op = op(
     "gather_at", "out[n, c, p] = x[n, c, indices[n, c, p]], each plane of x flattened", inputs="x indices",
     torch="(lambda at: x.flatten(2).gather(2, at.flatten(2)).reshape(at.shape))(indices.expand(-1, x.shape[1], *indices.shape[2:]))",
     numpy=lambda x, indices: kernels.gather_at(x, indices),
@@ -189,7 +190,7 @@ def _avg_pool_gradient(
     return kernels.avg_pool_gradient(g, shape, kernel, stride, padding, count_include_pad, divisor_override)
 
 
-avg_pool_gradient = op(
+avg_pool_gradient: Op = op(
     "avg_pool_gradient", "each g, divided as in avg_pool, added to all elements of its window", inputs="g",
     torch="torch.func.vjp(lambda x, f=getattr(F, f'avg_pool{len(kernel)}d'), rest=(kernel, stride, padding, ceil_mode, count_include_pad,"
     " *[divisor_override] * (len(kernel) > 1)): f(x, *rest), torch.zeros(shape, dtype=g.dtype))[1](g)[0]",
@@ -229,7 +230,7 @@ adaptive_avg_pool = op(
     ],
 )  # fmt: skip
 
-adaptive_avg_pool_gradient = op(
+adaptive_avg_pool_gradient: Op = op(
     "adaptive_avg_pool_gradient", "each g spread evenly over its bin", inputs="g",
     torch="torch.func.vjp(lambda x, f=getattr(F, f'adaptive_avg_pool{len(shape) - 2}d'), size=g.shape[2:]: f(x, size), torch.zeros(shape, dtype=g.dtype))[1](g)[0]",
     numpy=lambda g, shape: kernels.adaptive_avg_pool_gradient(g, shape), infer=lambda g, shape: Spec(tuple(shape), g.dtype),

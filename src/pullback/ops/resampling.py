@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engines.numpy import resampling as kernels
-from .record import Sample, Spec, arithmetic, op
+from .record import Op, Sample, Spec, arithmetic, op
 from .samples import inf, integers, nan, randn
 
 Sizes = tuple[int, ...]
@@ -34,7 +34,7 @@ def _flops(arrays: Any, params: dict[str, Any], out: Any) -> int:
     """A multiplication and an addition for each tap, one dimension after another."""
     (batch, channels, *small), large = sorted((arrays[0].shape, out.shape), key=math.prod)
     lines = [math.prod(small[:i]) * math.prod(large[2 + i :]) for i in range(len(small))]
-    return 2 * TAPS[params["mode"]] * batch * channels * sum(lines)
+    return int(2 * TAPS[params["mode"]] * batch * channels * sum(lines))
 
 
 interpolate = op(
@@ -68,7 +68,7 @@ interpolate = op(
     ],
 )  # fmt: skip
 
-interpolate_gradient = op(
+interpolate_gradient: Op = op(
     "interpolate_gradient", "the adjoint of interpolate from `size`: each g goes where it was read, times its weight", inputs="g",
     torch="torch.func.vjp(lambda x, size=g.shape[2:], options=dict(mode=mode, align_corners=align_corners, antialias=antialias): F.interpolate(x, size, **options),"
     " torch.zeros(*g.shape[:2], *size, dtype=g.dtype))[1](g)[0]",

@@ -10,9 +10,9 @@ import numpy as np
 from ..dtypes import F32, F64, I64
 from .arithmetic import add, mul
 from .create import full_like
+from .indexing import scatter_add
 from .record import Sample, Spec, arithmetic, op, per_input_element, same, summing
 from .samples import inf, integers, nan, randn
-from .indexing import scatter_add
 from .shape import flip, slice_, unslice
 
 
@@ -63,16 +63,21 @@ def accumulate(ufunc: np.ufunc) -> Callable[..., Any]:
     def run(x: Any, dim: int) -> Any:
         if x.ndim == 0:
             return x.copy()
-        wide = F64 if x.dtype == F32 else None  # as PyTorch on the CPU
-        return ufunc.accumulate(x, dim, wide).astype(x.dtype, copy=False)
+        if x.dtype == F32:  # in double, as PyTorch on the CPU
+            return ufunc.accumulate(x.astype(F64), dim).astype(F32)
+        return ufunc.accumulate(x, dim)
 
     return run
+
+
+def _sums(x: Any, dim: int) -> Any:
+    return cumsum(x, dim=dim)
 
 
 cumsum = op(
     "cumsum", "out_i = sum over k <= i of x_k", inputs="x", torch="torch.cumsum(x, dim)",
     numpy=accumulate(np.add), infer=same, dtypes=summing, flops=per_input_element(1),
-    vjp={"x": lambda g, dim: around(lambda h, d: cumsum(h, dim=d), g, dim)},
+    vjp={"x": lambda g, dim: around(_sums, g, dim)},
     samples=lambda: [*scans()(), Sample((integers(-5, 5, 3, 4, dtype=np.int32),), {"dim": 1}, smooth=False, note="integers")],
 )  # fmt: skip
 

@@ -28,7 +28,10 @@ def _reshape(x: Any, shape: Shape) -> Any:
 def _expand(x: Any, shape: Shape) -> Any:
     if x.ndim == 0 and x.dtype.isbuiltin == 1:  # np.broadcast_to takes 5 us
         return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
-    return np.broadcast_to(x, shape)
+    out = np.broadcast_to(x, shape)
+    if x.flags.writeable:
+        out.flags.writeable = True  # Storage refuses writes to what stands for several elements
+    return out
 
 
 reshape = op(
@@ -125,7 +128,9 @@ def _flip(x: Any, dims: Shape) -> Any:
     return x[tuple(slice(None, None, -1) if d in dims else slice(None) for d in range(x.ndim))].copy()
 
 
-def _roll(x: Any, shifts: Shape, dims: Shape) -> Any:
+def _roll(x: Any, shifts: Shape, dims: Shape | None = None) -> Any:
+    if dims is None:
+        return _roll(x.reshape(-1), shifts, (0,)).reshape(x.shape)
     out = x.copy()
     for shift, d in zip(shifts, dims, strict=True):
         if n := out.shape[d]:
@@ -148,13 +153,14 @@ flip = op(
 )  # fmt: skip
 
 roll = op(
-    "roll", "out[i] = x[(i - shift) mod n] along each of dims", inputs="x", torch="torch.roll(x, shifts, dims)",
+    "roll", "out[i] = x[(i - shift) mod n] along each of dims, or of all elements in a row", inputs="x", torch="torch.roll(x, shifts, dims)",
     numpy=_roll, infer=same, dtypes=per_input,
     vjp={"x": lambda g, shifts, dims: roll(g, shifts=tuple(-s for s in shifts), dims=dims)},
     samples=lambda: [
         Sample((randn(3, 4),), {"shifts": (1, -2), "dims": (0, 1)}),
         Sample((randn(5, 2).T,), {"shifts": (7,), "dims": (1,)}, note="more than once around"),
         Sample((randn(4),), {"shifts": (0,), "dims": (0,)}, note="no shift"),
+        Sample((randn(3, 4),), {"shifts": (5,)}, note="all in a row"),
         Sample((randn(4)[::-1],), {"shifts": (1, 2), "dims": (0, 0)}, note="a dim twice"),
         Sample((randn(0, 3),), {"shifts": (1,), "dims": (0,)}, note="empty"),
     ],

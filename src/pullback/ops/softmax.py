@@ -10,8 +10,8 @@ from ..dtypes import F32
 from .arithmetic import div, mul, sub
 from .extremes import amax
 from .pointwise import exp, log
-from .record import Sample, Shape, floating, arithmetic, op, per_element, per_input_element, reduced, same
-from .reduction import add_up, fractional, keep, reductions, sum
+from .record import Sample, arithmetic, floating, op, per_element, per_input_element, reduced, same
+from .reduction import add_reduce, add_up, fractional, keep, maximum_reduce, reductions, sum
 from .samples import inf, integers, nan, randn
 from .scan import accumulate, previous, recur_back, scans
 
@@ -39,13 +39,13 @@ def rows(*, inputs: int = 1) -> list[Sample]:
 
 def _shifted(x: Any, dim: int) -> Any:
     """x - max, in memory of its own. A row of -inf gives NaN, as in PyTorch."""
-    return np.subtract(x, np.maximum.reduce(x, dim, None, None, True, -inf), out=np.empty_like(x))
+    return np.subtract(x, maximum_reduce(x, dim, None, None, True, -inf), out=np.empty_like(x))
 
 
 def _softmax(x: Any, dim: int) -> Any:
     e = _shifted(x, dim)
     np.exp(e, out=e)
-    e /= np.add.reduce(e, dim, None, None, True)
+    e /= add_reduce(e, dim, None, None, True)
     return e
 
 
@@ -60,7 +60,7 @@ def _softmax_in_steps(x: Any, dim: int) -> Any:
 
 def _softmax_pullback(g: Any, out: Any, dim: int) -> Any:
     x = np.multiply(g, out, out=np.empty_like(out))
-    total = np.add.reduce(x, dim, None, None, True)
+    total = add_reduce(x, dim, None, None, True)
     np.subtract(g, total, out=x)
     x *= out
     return x
@@ -83,7 +83,7 @@ softmax = op(
 
 def _log_softmax(x: Any, dim: int) -> Any:
     out = _shifted(x, dim)
-    out -= np.log(np.add.reduce(np.exp(out), dim, None, None, True))
+    out -= np.log(add_reduce(np.exp(out), dim, None, None, True))
     return out
 
 
@@ -94,7 +94,7 @@ def _log_softmax_in_steps(x: Any, dim: int) -> Any:
 
 def _log_softmax_pullback(g: Any, out: Any, dim: int) -> Any:
     x = np.exp(out, out=np.empty_like(out))
-    x *= np.add.reduce(g, dim, None, None, True)
+    x *= add_reduce(g, dim, None, None, True)
     return np.subtract(g, x, out=x)
 
 
@@ -114,7 +114,7 @@ log_softmax = op(
 
 
 def _logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    top = np.maximum.reduce(x, dim, None, None, True, -inf)
+    top = maximum_reduce(x, dim, None, None, True, -inf)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))
     total = np.log(add_up(np.exp(x - top), dim, True)) + top
     return total if keepdim else total.reshape(reduced(x, dim).shape)
@@ -140,7 +140,7 @@ def _pull_logcumsumexp(g: Any, x: Any, out: Any, dim: int) -> Any:
 
 logcumsumexp = op(
     "logcumsumexp", "out_i = log(sum over k <= i of exp(x_k))", inputs="x", torch="torch.logcumsumexp(x, dim)",
-    numpy=accumulate(np.logaddexp), infer=same, dtypes=arithmetic, flops=per_input_element(3),
+    numpy=accumulate(np.logaddexp), infer=same, dtypes=fractional, flops=per_input_element(3),
     vjp={"x": _pull_logcumsumexp},
     samples=lambda: [*scans()()[:-1], Sample((50 * randn(3, 4),), {"dim": 1}, note="large"), Sample((np.array([-inf, -inf, 2.0, 1.0]),), {"dim": 0}, smooth=False, note="special")],
 )  # fmt: skip

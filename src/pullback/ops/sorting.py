@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import F32, I64
 from ..errors import RangeError, fail
-from .extremes import lay
+from .along import lay_along, take
 from .record import Sample, Spec, arithmetic, op, per_input_element, promoting
 from .samples import booleans, inf, integers, nan, randn
 from .scan import with_indices
@@ -19,15 +19,15 @@ def _order(x: Any, dim: int, descending: bool) -> Any:
     """The stable order along dim. NaN counts as the largest."""
     if not descending:
         return np.argsort(x, dim, kind="stable")
-    back = np.flip(x, dim)  # sorted from the other end, equal elements keep their order
-    return x.shape[dim] - 1 - np.flip(np.argsort(back, dim, kind="stable"), dim)
+    back = (slice(None),) * dim + (slice(None, None, -1),)  # sorted from the other end, equal elements keep their order
+    return x.shape[dim] - 1 - np.argsort(x[back], dim, kind="stable")[back]
 
 
 def _sort(x: Any, dim: int, descending: bool = False) -> Any:
     if x.ndim == 0:
         return x.copy(), np.zeros((), I64)
     order = _order(x, dim, descending)
-    return np.take_along_axis(x, order, dim), order
+    return take(x, order, dim), order
 
 
 def _orders(**params: Any) -> list[Sample]:
@@ -45,7 +45,7 @@ def _orders(**params: Any) -> list[Sample]:
 sort = op(
     "sort", "x in order along dim, and where each element stood", inputs="x", outputs=2, torch="torch.sort(x, dim=dim, descending=descending, stable=True)",
     numpy=_sort, infer=lambda x, dim, descending=False: with_indices(x, dim), dtypes=arithmetic, flops=per_input_element(10),
-    vjp={"x": lambda g, out1, x_shape, dim: lay(g[0], out1, x_shape, dim, True)},
+    vjp={"x": lambda g, out1, x_shape, dim: lay_along(g[0], out1, shape=x_shape, dim=dim)},
     samples=lambda: [
         *_orders(),
         *_orders(descending=True),
@@ -68,10 +68,10 @@ def _topk(x: Any, k: int, dim: int, largest: bool = True) -> Any:
     if 0 < k < size // 8:  # few of many: part them from the rest, then sort just them
         order = np.argpartition(x, size - k if largest else k - 1, dim)
         few = np.sort(order[(slice(None),) * dim + (slice(size - k, None),)] if largest else order[first], dim)
-        order = np.take_along_axis(few, _order(np.take_along_axis(x, few, dim), dim, largest), dim)
+        order = take(few, _order(take(x, few, dim), dim, largest), dim)
     else:
         order = _order(x, dim, largest)[first]
-    return np.take_along_axis(x, order, dim), order
+    return take(x, order, dim), order
 
 
 def _few(x: Any, k: int, dim: int, largest: bool = True) -> tuple[Spec, Spec]:
@@ -82,7 +82,7 @@ def _few(x: Any, k: int, dim: int, largest: bool = True) -> tuple[Spec, Spec]:
 topk = op(
     "topk", "the k largest (or smallest) along dim in order, and where they stood", inputs="x", outputs=2, torch="torch.topk(x, k, dim, largest)",
     numpy=_topk, infer=_few, dtypes=arithmetic, flops=per_input_element(2),
-    vjp={"x": lambda g, out1, x_shape, dim: lay(g[0], out1, x_shape, dim, True)},
+    vjp={"x": lambda g, out1, x_shape, dim: lay_along(g[0], out1, shape=x_shape, dim=dim)},
     samples=lambda: [
         *[s for s in _orders(k=2) if s.note != "special"],
         *[s for s in _orders(k=3, largest=False) if s.note != "special"],

@@ -11,6 +11,7 @@ where fold, the adjoint of columns, adds every column back to the inputs it was 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def forward(
     out = output_shape(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = np.empty((len(x), len(w), *out), np.result_type(x, w))
     matrix = _weight_matrix(w, groups)
-    for block in _blocks(x.shape, w.shape, out, stride, padding, dilation, y.itemsize):
+    for block in _blocks(x.shape, w.shape, out, tuple(stride), tuple(padding), tuple(dilation), y.itemsize):
         for images, columns in _columns(x, block, groups):
             target = y[images, :, block.rows].swapaxes(0, 1)
             target[...] = (matrix @ columns).reshape(target.shape)
@@ -68,7 +69,7 @@ def input_gradient(
     matrix = _weight_matrix(w, groups).swapaxes(1, 2)
     # A group with one output channel has an outer product here, which BLAS is slow at.
     multiply = np.multiply if len(w) == groups else np.matmul
-    for block in _blocks(gx.shape, w.shape, g.shape[2:], stride, padding, dilation, gx.itemsize):
+    for block in _blocks(gx.shape, w.shape, g.shape[2:], tuple(stride), tuple(padding), tuple(dilation), gx.itemsize):
         for images in block.images:
             rows = _channels_first(g[images, :, block.rows], groups)
             target = gx[images].swapaxes(0, 1)
@@ -87,7 +88,7 @@ def _input_gradient_as_forward(
     adjoint = np.flip(by_group.reshape(groups * w.shape[1], len(w) // groups, *kernel), tuple(range(2, w.ndim)))
     before = [d * (k - 1) - p for d, k, (p, _) in zip(dilation, kernel, padding, strict=True)]
     after = [n + p - m for n, m, (p, _) in zip(size, g.shape[2:], padding, strict=True)]
-    return forward(g, adjoint, [1] * len(kernel), list(zip(before, after, strict=True)), dilation, groups)
+    return forward(g, adjoint, (1,) * len(kernel), tuple(zip(before, after, strict=True)), dilation, groups)
 
 
 def weight_gradient(
@@ -102,7 +103,7 @@ def weight_gradient(
     """The gradient for w, where g is the gradient of y."""
     gw = np.zeros(tuple(weight_shape), np.result_type(g, x))
     matrix = _weight_matrix(gw, groups)  # a view
-    for block in _blocks(x.shape, gw.shape, g.shape[2:], stride, padding, dilation, gw.itemsize):
+    for block in _blocks(x.shape, gw.shape, g.shape[2:], tuple(stride), tuple(padding), tuple(dilation), gw.itemsize):
         for images, columns in _columns(x, block, groups):
             matrix += _channels_first(g[images, :, block.rows], groups) @ columns.swapaxes(1, 2)
     return gw
@@ -119,15 +120,16 @@ class _Block(NamedTuple):
     pointwise: bool
 
 
+@lru_cache(maxsize=256)
 def _blocks(
-    input_shape: Sequence[int],
-    weight_shape: Sequence[int],
-    out: Sequence[int],
-    stride: Sequence[int],
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    out: tuple[int, ...],
+    stride: tuple[int, ...],
     padding: Pairs,
-    dilation: Sequence[int],
+    dilation: tuple[int, ...],
     itemsize: int,
-) -> Iterator[_Block]:
+) -> list[_Block]:
     """Cut the work so that the columns of a block, or its outputs if they are larger, fill BLOCK_BYTES at most."""
     (batch, channels, *size), (filters, _, *kernel) = input_shape, weight_shape
     row_bytes = max(channels * prod(kernel), filters) * prod(out[1:]) * itemsize
@@ -136,13 +138,15 @@ def _blocks(
     images = [slice(n, min(n + count, batch)) for n in range(0, batch, count)]
     plain = all(k == s == 1 and p == 0 for k, s, (p, _) in zip(kernel, stride, padding, strict=True))
     pointwise = plain and list(out) == size
+    blocks = []
     for top in range(0, out[0], height):
         part = (min(height, out[0] - top), *out[1:])
         # Output rows from top onwards are those of a convolution with top * stride fewer rows of padding.
         before = [p for p, _ in padding]
         before[0] -= top * stride[0]
         inside = list(taps(size, part, kernel, stride, before, dilation))
-        yield _Block(slice(top, top + part[0]), part, tuple(kernel), inside, images, pointwise)
+        blocks.append(_Block(slice(top, top + part[0]), part, tuple(kernel), inside, images, pointwise))
+    return blocks
 
 
 def _columns(x: Any, block: _Block, groups: int) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:

@@ -9,6 +9,7 @@ where the means are over those n. Sums of rows and columns are products with one
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 def row_sums(x: Any) -> Array:
     """Sums over the last dimension."""
-    sums: Array = x.reshape(x.size // max(1, x.shape[-1]), x.shape[-1]) @ np.ones(x.shape[-1], x.dtype)
+    sums: Array = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ np.ones(x.shape[-1], x.dtype)
     return sums.reshape(x.shape[:-1])
 
 

@@ -7,13 +7,13 @@ dimension after another, since its bins are products of intervals.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .windows import taps
+from .windows import Slices, taps
 
 Array = np.ndarray[Any, Any]
 
@@ -56,9 +56,8 @@ def max_pool(
     The first of equal maxima wins. A NaN is the maximum of its window, the last one if there are several.
     """
     size = x.shape[2:]
-    out = output_shape(size, kernel, stride, padding, dilation, ceil_mode)
-    window = list(taps(size, out, kernel, stride, padding, dilation))
-    values = np.full((*x.shape[:2], *out), -np.inf, x.dtype)
+    window, offsets, first = _window(size, tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), ceil_mode)
+    values = np.full((*x.shape[:2], *first.shape), -np.inf, x.dtype)
     # Taps run backwards and an equal one takes over, so the first wins. Ranks only grow, so maximum means replace.
     rank = np.zeros(values.shape, np.min_scalar_type(len(window)))
     for r, (_, outputs, inputs) in enumerate(reversed(window), 1):
@@ -74,13 +73,30 @@ def max_pool(
             f"a pooling window holds padding only: input {size}, kernel {tuple(kernel)}, padding {tuple(padding)}, "
             f"dilation {tuple(dilation)}; use less padding or dilation"
         )
-    # Position = first position of the window + offset of the tap; both are linear, so each is flattened by itself.
+    indices = offsets.take(rank)
+    indices += first
+    return values, indices
+
+
+@lru_cache(maxsize=256)
+def _window(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    ceil_mode: bool,
+) -> tuple[list[tuple[tuple[int, ...], Slices, Slices]], Array, Array]:
+    """The taps of a window, how far each lies from its start (the last tap first, after a 0), and where each window starts.
+
+    Positions count in the flattened plane. They are linear in the coordinates, so tap and start just add.
+    """
+    out = output_shape(size, kernel, stride, padding, dilation, ceil_mode)
+    window = list(taps(size, out, kernel, stride, padding, dilation))
     steps = np.array([prod(size[i + 1 :]) for i in range(len(size))])
     offsets = [0, *(int(np.dot(np.multiply(tap, dilation), steps)) for tap, _, _ in reversed(window))]
-    first = [(np.arange(m) * s - p) * step for m, s, p, step in zip(out, stride, padding, steps, strict=True)]
-    indices = np.array(offsets, np.int64).take(rank)
-    indices += _outer(np.add, first)
-    return values, indices
+    starts = [(np.arange(m) * s - p) * step for m, s, p, step in zip(out, stride, padding, steps, strict=True)]
+    return window, np.array(offsets, np.int64), _outer(np.add, starts)
 
 
 def max_pool_gradient(g: Any, indices: Any, input_shape: Sequence[int]) -> Array:
@@ -142,7 +158,13 @@ def avg_pool_gradient(
 
 def adaptive_avg_pool(x: Any, output_size: Sequence[int]) -> Array:
     """The mean of each bin, where bin i of m covers floor(i * n / m) up to ceil((i + 1) * n / m)."""
+    if prod(output_size) == 1:  # one long sum is quicker than several short ones
+        whole: Array = x.reshape(*x.shape[:2], prod(x.shape[2:])).mean(2).reshape(*x.shape[:2], *output_size)
+        return whole
     for axis, count in enumerate(output_size, 2):
+        if count and x.shape[axis] % count == 0:  # all bins have one size
+            x = x.reshape(*x.shape[:axis], count, x.shape[axis] // count, *x.shape[axis + 1 :]).mean(axis + 1)
+            continue
         y = np.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), x.dtype)
         for one, members in _bins(x.shape[axis], count, axis):
             x[members].mean(axis, keepdims=True, out=y[one])
@@ -154,6 +176,10 @@ def adaptive_avg_pool(x: Any, output_size: Sequence[int]) -> Array:
 def adaptive_avg_pool_gradient(g: Any, input_shape: Sequence[int]) -> Array:
     """The adjoint of adaptive_avg_pool: each g spreads evenly over its bin."""
     for axis in range(g.ndim - 1, 1, -1):
+        size, count = input_shape[axis], g.shape[axis]
+        if count and size % count == 0:
+            g = (g / (size // count)).repeat(size // count, axis)
+            continue
         gx = np.zeros((*g.shape[:axis], input_shape[axis], *g.shape[axis + 1 :]), g.dtype)
         for one, members in _bins(input_shape[axis], g.shape[axis], axis):
             gx[members] += g[one] / (members[axis].stop - members[axis].start)

@@ -27,7 +27,12 @@ class Method(NamedTuple):
 def interpolate(x: Any, size: Sequence[int], scale: Sequence[float] | None, method: Method) -> Array:
     """x at the new size, the last dimension first."""
     for axis in range(x.ndim - 1, 1, -1):
-        x = _apply(x, axis, size[axis - 2], passes(x.shape[axis], size[axis - 2], _nth(scale, axis - 2), method, x.dtype.char, False))
+        x = _apply(
+            x,
+            axis,
+            size[axis - 2],
+            passes(x.shape[axis], size[axis - 2], _nth(scale, axis - 2), method, x.dtype.char, False),
+        )
     resized: Array = x
     return resized
 
@@ -35,7 +40,12 @@ def interpolate(x: Any, size: Sequence[int], scale: Sequence[float] | None, meth
 def interpolate_gradient(g: Any, size: Sequence[int], scale: Sequence[float] | None, method: Method) -> Array:
     """The adjoint of interpolate from that size."""
     for axis in range(2, g.ndim):
-        g = _apply(g, axis, size[axis - 2], passes(size[axis - 2], g.shape[axis], _nth(scale, axis - 2), method, g.dtype.char, True))
+        g = _apply(
+            g,
+            axis,
+            size[axis - 2],
+            passes(size[axis - 2], g.shape[axis], _nth(scale, axis - 2), method, g.dtype.char, True),
+        )
     spread: Array = g
     return spread
 
@@ -101,7 +111,9 @@ def _reads(size: int, out: int, scale: float | None, method: Method, real: Any) 
     return np.clip(first + offsets, 0, size - 1), weights, True
 
 
-def _antialiased(size: int, i: Array, step: Any, kernel: Callable[[Array], Array], radius: float) -> tuple[Array, Array, Array]:
+def _antialiased(
+    size: int, i: Array, step: Any, kernel: Callable[[Array], Array], radius: float
+) -> tuple[Array, Array, Array]:
     """The kernel, widened by the step where that is over 1, so that it sees every input; weights add up to 1."""
     stretch = max(step, step.dtype.type(1))
     support, centre = stretch * radius, step * (i + step.dtype.type(0.5))

@@ -23,7 +23,10 @@ def sizes(name: str, value: Any, n: int) -> Sizes:
     if len(given) == 1:
         return given * n
     if len(given) != n:
-        fail(PullbackError, f"expected {name} to be a single integer value or a list of {n} values, but got {name}={value!r}")
+        fail(
+            PullbackError,
+            f"expected {name} to be a single integer value or a list of {n} values, but got {name}={value!r}",
+        )
     return given
 
 
@@ -33,7 +36,11 @@ def batched(x: Tensor, n: int, expected: str) -> tuple[Tensor, bool]:
     if len(shape) == n + 2:
         return x, False
     if len(shape) != n + 1:
-        fail(ShapeError, f"{expected}{list(shape)}", "unsqueeze() or reshape() the input to (batch, channels, *spatial sizes)")
+        fail(
+            ShapeError,
+            f"{expected}{list(shape)}",
+            "unsqueeze() or reshape() the input to (batch, channels, *spatial sizes)",
+        )
     return reshape(x, shape=(1, *shape)), True
 
 

@@ -13,7 +13,9 @@ from ...tensor import Tensor
 from .arguments import Sizes, batched, sizes, unbatched
 
 
-def _convolve(n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+def _convolve(
+    n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
     stride, dilation = sizes("stride", stride, n), sizes("dilation", dilation, n)
     x, alone = batched(x, n, _expected(n, f"conv{n}d"))
     kernel = w._array.shape[2:]
@@ -28,13 +30,24 @@ def _convolve(n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, pa
         have, need = (" x ".join(map(str, a)) for a in (padded, reach))
         fail(
             ShapeError,
-            f"Calculated padded input size per channel: ({have}). Kernel size: ({need}). Kernel size can't be greater than actual input size",
+            f"Calculated padded input size per channel: ({have}). Kernel size: ({need}). "
+            "Kernel size can't be greater than actual input size",
             "add padding, or use a smaller kernel or dilation",
         )
     return unbatched(ops.conv(x, w, bias, stride=stride, padding=pairs, dilation=dilation, groups=groups), alone)
 
 
-def _transposed(n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any) -> Tensor:
+def _transposed(
+    n: int,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Tensor:
     stride, dilation, padding = sizes("stride", stride, n), sizes("dilation", dilation, n), sizes("padding", padding, n)
     extra = sizes("output_padding", output_padding, n)
     x, alone = batched(x, n, _expected(n, f"conv_transpose{n}d"))
@@ -50,7 +63,9 @@ def _transposed(n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, 
     size = tuple([(m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, k, s, p, d, e in geometry])
     if min(size) < 1:
         fail(ShapeError, f"the output would have size {size}", "use less padding or a larger input")
-    return unbatched(ops.conv_transpose(x, w, bias, size=size, stride=stride, padding=pairs, dilation=dilation, groups=groups), alone)
+    return unbatched(
+        ops.conv_transpose(x, w, bias, size=size, stride=stride, padding=pairs, dilation=dilation, groups=groups), alone
+    )
 
 
 def _expected(n: int, name: str) -> str:
@@ -70,54 +85,83 @@ def _named_padding(name: str, kernel: Sizes, stride: Sizes, dilation: Sizes) -> 
 
 
 def _check(
-    n: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Sizes, padding: ops.Pairs, dilation: Sizes, groups: int, transposed: bool = False
+    n: int,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: ops.Pairs,
+    dilation: Sizes,
+    groups: int,
+    transposed: bool = False,
 ) -> None:
     """What has to fit together, before any of it is used."""
-    given, weight = x._array.shape, w._array.shape
-    if min(stride) < 1:
-        fail(PullbackError, f"non-positive stride is not supported, but got {stride}")
-    if min(dilation) < 1:
-        fail(PullbackError, f"non-positive dilation is not supported: dilation should be greater than zero, but got {dilation}")
-    if min(map(min, padding)) < 0:
-        fail(PullbackError, f"negative padding is not supported, but got {padding}", "crop the input: x[..., 1:-1]")
-    if groups < 1:
-        fail(PullbackError, f"non-positive groups is not supported, but got {groups}")
-    if len(weight) != n + 2:
-        fail(ShapeError, f"expected a {n + 2}-dimensional weight, but got weight of size {list(weight)}", "a weight is (out channels, in channels / groups, *kernel)")
-    if weight[0] < groups or min(weight[2:]) < 1:
-        fail(ShapeError, f"Given groups={groups}, expected weight to be at least {groups} at dimension 0 and to have a kernel, but got weight of size {list(weight)} instead")
-    if weight[0] % groups:
-        fail(ShapeError, f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(weight)} instead")
-    inputs, outputs = (weight[0], weight[1] * groups) if transposed else (weight[1] * groups, weight[0])
-    how = "transposed=1" if transposed else f"groups={groups}"
-    if given[1] != inputs:
+    least = {"stride": (1, stride), "dilation": (1, dilation), "padding": (0, *padding), "groups": (1, (groups,))}
+    for name, (bound, *given) in least.items():
+        if min(map(min, given)) < bound:
+            fail(PullbackError, f"{'non-positive' if bound else 'negative'} {name} is not supported, but got {given}")
+    size, weight = x._array.shape, w._array.shape
+    if len(weight) != n + 2 or weight[0] < groups or weight[0] % groups or min(weight[2:]) < 1:
+        need = f"to be divisible by {groups}" if weight[0] >= groups else f"to be at least {groups}"
         fail(
             ShapeError,
-            f"Given {how}, weight of size {list(weight)}, expected input{list(given)} to have {inputs} channels, but got {given[1]} channels instead",
-            "channels are dimension 1 of the input: (batch, channels, *spatial sizes)",
+            f"Given groups={groups}, expected weight {need} at dimension 0, but got weight of size {list(weight)} instead",
+            f"the weight has {n + 2} dimensions: (filters, channels / groups, *kernel)",
         )
-    if bias is not None and bias._array.shape != (outputs,):
+    channels, filters = (weight[0], weight[1] * groups) if transposed else (weight[1] * groups, weight[0])
+    if size[1] != channels:
         fail(
             ShapeError,
-            f"Given {'transposed=1, ' * transposed}weight of size {list(weight)}, expected bias to be 1-dimensional with {outputs} elements, "
-            f"but got bias of size {list(bias._array.shape)} instead",
+            f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size {list(weight)}, "
+            f"expected input{list(size)} to have {channels} channels, but got {size[1]} channels instead",
+            "channels are dimension 1 of a batch: (batch, channels, *spatial sizes)",
+        )
+    if bias is not None and bias._array.shape != (filters,):
+        fail(
+            ShapeError,
+            f"Given {'transposed=1, ' * transposed}weight of size {list(weight)}, expected bias to be 1-dimensional "
+            f"with {filters} elements, but got bias of size {list(bias._array.shape)} instead",
         )
 
 
 @public(method=False)
-def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Slide each filter of `weight` (out, in / groups, k) along `input` (batch, in, length)."""
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 @public(method=False)
-def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Slide each filter of `weight` (out, in / groups, kh, kw) over `input` (batch, in, height, width)."""
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 @public(method=False)
-def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Slide each filter of `weight` (out, in / groups, kd, kh, kw) through `input` (batch, in, depth, height, width)."""
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
@@ -151,15 +195,25 @@ def conv_transpose3d(
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The windows of `input` (batch, channels, height, width) as columns: (batch, channels * kh * kw, windows)."""
-    x, alone = batched(input, 2, "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: ")
+    x, alone = batched(
+        input,
+        2,
+        "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: ",
+    )
     windows = _windows(kernel_size, dilation, padding, stride)
     _count(x._array.shape[2:], windows)
     return unbatched(folding.im2col(x, **windows), alone)
 
 
-def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """Add columns (batch, channels * kh * kw, windows) back to where unfold reads them from."""
-    x, alone = batched(input, 1, "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: ")
+    x, alone = batched(
+        input,
+        1,
+        "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: ",
+    )
     windows, size = _windows(kernel_size, dilation, padding, stride), sizes("output_size", output_size, 2)
     taps, count = math.prod(windows["kernel"]), _count(size, windows)
     _, rows, columns = x._array.shape
@@ -170,7 +224,10 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
             f"but got input.size(1)={rows} and kernel_size={windows['kernel']}",
         )
     if columns != count:
-        fail(ShapeError, f"Given output_size={size} and {windows}, expected size of input's dimension 2 to match the number of windows, {count}, but got {columns}")
+        fail(
+            ShapeError,
+            f"Given output_size={size} and {windows}, expected size of input's dimension 2 to match the number of windows, {count}, but got {columns}",
+        )
     return unbatched(folding.col2im(x, size=size, **windows), alone)
 
 
@@ -179,7 +236,10 @@ def _windows(kernel: Any, dilation: Any, padding: Any, stride: Any) -> dict[str,
     windows = {name: sizes(name, value, 2) for name, value in named.items()}
     for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
         if min(windows[name]) < least:
-            fail(PullbackError, f"{name} should be {'greater than zero' if least else 'non-negative'}, but got {windows[name]}")
+            fail(
+                PullbackError,
+                f"{name} should be {'greater than zero' if least else 'non-negative'}, but got {windows[name]}",
+            )
     return windows
 
 
@@ -187,5 +247,8 @@ def _count(size: Sizes, windows: dict[str, Sizes]) -> int:
     """How many windows there are in a plane; at least one must fit."""
     out = folding.positions(size, **windows)
     if min(out) < 1:
-        fail(ShapeError, f"Given spatial size {size} and {windows}, calculated shape of the array of sliding blocks as {out}, but its components must be at least one")
+        fail(
+            ShapeError,
+            f"Given spatial size {size} and {windows}, calculated shape of the array of sliding blocks as {out}, but its components must be at least one",
+        )
     return math.prod(out)
