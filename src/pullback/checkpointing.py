@@ -1,8 +1,9 @@
-"""Trading time for memory: what a region of the forward pass saved is dropped, and computed again when backward needs it.
+"""Time for memory: what a region of the forward pass saved is dropped, and computed again when backward needs it.
 
 While a region runs, each node that saved arrays is shown to `MODES.pack`, which takes them away and leaves a callable.
-The first one that backward calls runs the whole region again, on the inputs, random state and modes it had; the k-th node
-to save something then saves what the k-th node saved before. Each gets its share, once. The graph stays the first run's.
+The first one that backward calls runs the whole region again, on the inputs, random state and modes it had; the k-th
+node to save something then saves what the k-th node saved before. Each gets its share, once. The graph stays the first
+run's.
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ class Saving:
 class Resaved:
     """What a node of the second run saved; it is checked as a node's own would be."""
 
-    values, name = Node.values, Node.name
+    name: Any = Node.name
 
     def __init__(self, node: Node) -> None:
         self.op, self.position, self.saved, self.guards = node.op, node.position, node.saved, node.guards
+
+    def values(self) -> Sequence[Any]:
+        return Node.values(self)  # type: ignore[arg-type]
 
 
 class Region:
@@ -108,12 +112,15 @@ class Region:
         given = iter(inputs)
         values = [next(given) if leaf is INPUT else leaf for leaf in trees.leaves(self.arguments)]
         args, kwargs = trees.rebuild(self.arguments, values)
-        self.second, nodes = {}, []
+        self.second = {}
+        nodes: list[Node] = []
         try:
-            with Switch(**{**self.modes, "grad": True, "pack": nodes.append}), random_state(self.rng), self.surroundings():
+            modes = Switch(**{**self.modes, "grad": True, "pack": nodes.append})
+            with modes, random_state(self.rng), self.surroundings():
                 self.function(*args, **kwargs)
         except Exception as error:
-            error.add_note(f"while running a checkpointed region again for backward; checkpoint() was called at {show(self.entry.position)}")
+            called = f"checkpoint() was called at {show(self.entry.position)}"
+            error.add_note(f"while running a checkpointed region again for backward; {called}")
             raise
         self.compare([Saving(node) for node in nodes])
         self.second = {k: Resaved(node) for k, node in enumerate(nodes)}
@@ -121,15 +128,19 @@ class Region:
     def compare(self, again: list[Saving]) -> None:
         """Both runs must have done the same."""
         todo = "the function must do the same each time: no state that changes, no random numbers of its own seeding"
-        for k, (a, b) in enumerate(zip(self.first, again, strict=False)):
+        for a, b in zip(self.first, again, strict=False):
             if (a.op, a.arrays) != (b.op, b.arrays):
-                what = f"checkpoint: computed again, the region did something else: at saving {k}, {a} before and {b} now"
+                what = f"checkpoint: when computed again, the region did something else: {a} before, {b} now"
                 fail(GradientError, what, todo, before=a.position, now=b.position)
-            for (known, before), (storage, now) in zip(a.guards, b.guards, strict=True):
-                if known() is storage() and before != now:
-                    self.overwritten(a.op, before, storage(), a.position)
+            for (one, before), (other, now) in zip(a.guards, b.guards, strict=True):
+                storage = one()
+                if storage is not None and storage is other() and before != now:
+                    self.overwritten(a.op, before, storage, a.position)
         if len(again) != len(self.first) if self.finished else len(again) < len(self.first):
-            what = f"checkpoint: {len(self.first)} ops saved something in the forward pass, {len(again)} when it was computed again"
+            counts = (
+                f"{len(self.first)} ops saved something in the forward pass, {len(again)} when it was computed again"
+            )
+            what = f"checkpoint: {counts}"
             fail(GradientError, what, todo, checkpoint_called_at=self.entry.position)
 
     def overwritten(self, what: str, version: int, storage: Storage, position: Position) -> None:
@@ -191,7 +202,9 @@ def checkpoint(
         return Region(function, args, kwargs, preserve_rng_state, lambda: second).run(args, kwargs)
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """Run functions one after the other in `segments` checkpointed groups; the last group keeps what it saves."""
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:
@@ -217,7 +230,8 @@ class saved_tensors_hooks:  # noqa: N801
 
     def _pack(self, node: Node) -> None:
         with no_grad():
-            packed = {k: self.pack_hook(tensor(v)) for k, v in enumerate(node.saved[: len(node.plan.held)]) if hasattr(v, "shape")}
+            arrays = enumerate(node.saved[: len(node.plan.held)])
+            packed = {k: self.pack_hook(tensor(v)) for k, v in arrays if hasattr(v, "shape")}
         kept = [None if k in packed else v for k, v in enumerate(node.saved)]
 
         def unpack() -> list[Any]:

@@ -70,7 +70,7 @@ class Function:
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         """The value: `forward(ctx, *args)`, or `forward(*args)` beside a `setup_context`."""
-        fail(PullbackError, "you must implement the forward function for custom autograd.Function", "add it as a static method")
+        fail(PullbackError, "you must implement the forward function for custom autograd.Function", "make it static")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -111,7 +111,9 @@ class Function:
         return results if isinstance(out, tuple) else results[0]
 
 
-def _bind(cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any], separate: bool) -> tuple[Any, dict[str, Any]]:
+def _bind(
+    cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any], separate: bool
+) -> tuple[Any, dict[str, Any]]:
     """(positional arguments with defaults filled in, keyword-only ones)"""
     bound = inspect.signature(cls.forward).bind(*args if separate else (None, *args), **kwargs)
     bound.apply_defaults()
@@ -173,7 +175,12 @@ class Applied(Node):
     zeros = False
 
     def __init__(
-        self, cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: list[Edge | None], outs: tuple[Any, ...]
+        self,
+        cls: type[Function],
+        ctx: FunctionCtx,
+        args: tuple[Any, ...],
+        edges: list[Edge | None],
+        outs: tuple[Any, ...],
     ) -> None:
         self.ctx = ctx
         label = Label(cls.__name__)
@@ -199,7 +206,7 @@ class Applied(Node):
         return self if self.outputs == 1 else Pick(self, i, t._array)
 
     def keep(self, args: tuple[Any, ...], outs: tuple[Any, ...], places: list[Edge | None]) -> None:
-        """Save what the context was given: arrays, not tensors, so that an output and its node do not hold each other."""
+        """Save what the context was given, as arrays, so that an output and its node do not hold each other."""
         kept, self.ctx._kept = self.ctx._kept, ()
         self.sources: list[Edge | int | None] = []  # where each belongs on the tape; a number is an output
         saved: list[Any] = []
@@ -211,7 +218,9 @@ class Applied(Node):
         if self.guards and MODES.pack is not None:
             MODES.pack(self)
 
-    def _source(self, t: Tensor, args: tuple[Any, ...], outs: tuple[Any, ...], places: list[Edge | None]) -> Edge | int | None:
+    def _source(
+        self, t: Tensor, args: tuple[Any, ...], outs: tuple[Any, ...], places: list[Edge | None]
+    ) -> Edge | int | None:
         for i, a in enumerate(args):
             if t is a and not _among(t, self.ctx._dirty):
                 return self.edges[i]
@@ -222,7 +231,9 @@ class Applied(Node):
 
     def unpack(self) -> tuple[Tensor | None, ...]:
         """What was saved, as tensors in their places on the tape."""
-        return tuple(None if a is None else self._tensor(a, s) for a, s in zip(self.values(), self.sources, strict=True))
+        return tuple(
+            None if a is None else self._tensor(a, s) for a, s in zip(self.values(), self.sources, strict=True)
+        )
 
     def _tensor(self, array: Any, source: Edge | int | None) -> Tensor:
         if isinstance(source, int):
@@ -258,14 +269,16 @@ class Applied(Node):
             what = f"returned {type(g).__name__} as gradient {i}; expected a Tensor or None"
             self._refuse(DTypeError, what, "wrap it: pullback.tensor(value)")
         if not self.tensors[i]:
-            what = f"returned a gradient different from None at position {i}, but the corresponding forward input was not a Tensor"
+            what = (
+                f"returned a gradient different from None at position {i}, but that input of forward was not a Tensor"
+            )
             self._refuse(GradientError, what, "return None there")
         e = self.edges[i]
         if e is None:
             return None
         shape = e._array.shape if isinstance(e, Tensor) else e.shape
         if not broadcasts_to(shape, g._array.shape):
-            what = f"returned an invalid gradient at index {i}: its shape is {list(g.shape)}, the input's is {list(shape)}"
+            what = f"returned an invalid gradient at index {i}: shape {list(g.shape)} for an input of {list(shape)}"
             self._refuse(ShapeError, what, "a gradient has the shape of the input it belongs to")
         if g.npdtype not in FLOATS:
             what = f"returned a gradient of type {g.dtype} at index {i}"
@@ -278,7 +291,7 @@ class Applied(Node):
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward that is not written in differentiable operations: differentiating it is an error, not a wrong result."""
+    """A backward that is not written in differentiable operations: differentiating it is an error."""
 
     @functools.wraps(backward)
     def once(ctx: FunctionCtx, *grads: Any) -> Any:

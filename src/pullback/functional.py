@@ -1,9 +1,9 @@
 """Derivatives of functions: vjp, jvp, jacobian, hessian and their products with a vector (torch.autograd.functional).
 
-    vjp       v J      one backward pass
-    jvp       J t      two: v J is linear in v, so its own pullback, at t, is J t
-    jacobian  J        one backward pass for each element of the output
-    hessian   H        the Jacobian of the gradient
+vjp       v J      one backward pass
+jvp       J t      two: v J is linear in v, so its own pullback, at t, is J t
+jacobian  J        one backward pass for each element of the output
+hessian   H        the Jacobian of the gradient
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Tensors = tuple[Tensor, ...]
 
 
 def fresh(x: Tensor, connected: bool = True) -> Tensor:
-    """x under a name of its own on the tape, so that derivatives by it can be asked for; `connected` to x's own history."""
+    """x under a name of its own on the tape, to ask for derivatives by; `connected` to x's own history."""
     t = alias(x, x._array)
     e = edge(x) if connected else None
     return t.requires_grad_() if e is None else attach(t, Alias(e))
@@ -35,7 +35,9 @@ def zeros_like(x: Tensor) -> Tensor:
     return wrap(full_like(x._array, value=0.0))
 
 
-def pull(ys: Sequence[Tensor], xs: Sequence[Tensor], vs: Sequence[Any], create_graph: bool, keep: bool = False) -> list[Tensor | None]:
+def pull(
+    ys: Sequence[Tensor], xs: Sequence[Tensor], vs: Sequence[Any], create_graph: bool, keep: bool = False
+) -> list[Tensor | None]:
     """Sum of v J over the outputs, for each input; None where no output depends on it."""
     pairs = [(y, v) for y, v in zip(ys, vs, strict=True) if y.requires_grad]
     if not pairs:
@@ -67,33 +69,33 @@ def jacobian_of(y: Tensor, xs: Sequence[Tensor], create_graph: bool) -> list[Ten
     for i, x in enumerate(xs):
         column = [row[i] if row[i] is not None else zeros_like(x) for row in every]
         shape = (*y._array.shape, *x._array.shape)
-        result.append(reshape(stack(*column, dim=0), shape=shape) if column else wrap(full_like(x._array, value=0.0, shape=shape)))
+        result.append(
+            reshape(stack(*column, dim=0), shape=shape) if column else wrap(full_like(x._array, value=0.0, shape=shape))
+        )
     return result
 
 
 # -- torch.autograd.functional -----------------------------------------------------------------------------------------
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), v J)"""
     with enable_grad():
         xs, ys, outputs = _run(func, inputs, create_graph, strict)
-        if v is None and (len(ys) != 1 or ys[0]._array.size != 1):
-            what = "the vector v can only be None if the user-provided function returns a single Tensor with a single element"
-            fail(PullbackError, what, "pass v, a tensor like the output")
-        vs = _vector(v, ys)
+        vs = _vector(v, ys, "output")
         gs = _complete(pull(ys, xs, vs, create_graph), xs, strict, "The vjp")
         return _finish(outputs, create_graph), _like(inputs, gs)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), J v)"""
     with enable_grad():
         xs, ys, outputs = _run(func, inputs, create_graph, strict)
-        if v is None and (len(xs) != 1 or xs[0]._array.size != 1):
-            what = "the vector v can only be None if the input to the user-provided function is a single Tensor with a single element"
-            fail(PullbackError, what, "pass v, a tensor like the input")
-        ts = _complete(push(ys, xs, _vector(v, xs), create_graph), ys, strict, "The jvp")
+        ts = _complete(push(ys, xs, _vector(v, xs, "input"), create_graph), ys, strict, "The jvp")
         return _finish(outputs, create_graph), _like(outputs, ts)
 
 
@@ -105,7 +107,7 @@ def jacobian(
     vectorize: bool = False,
     strategy: str = "reverse-mode",
 ) -> Any:
-    """All d output / d input: a tensor, or a tuple for several inputs, of which there is a tuple for several outputs."""
+    """All d output / d input: a tensor, a tuple for several inputs, and a tuple of those for several outputs."""
     with enable_grad():
         xs, ys, outputs = _run(func, inputs, create_graph, strict)
         if strict:
@@ -134,19 +136,20 @@ def hessian(
     return jacobian(gradient, inputs, create_graph, strict)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), v H), for a function of one value"""
     with enable_grad():
         xs, ys, outputs = _run(_scalar(func), inputs, create_graph, strict)
-        if v is None and (len(xs) != 1 or xs[0]._array.size != 1):
-            what = "the vector v can only be None if the input to the user-provided function is a single Tensor with a single element"
-            fail(PullbackError, what, "pass v, a tensor like the input")
         gs = _complete(pull(ys, xs, [None], create_graph=True), xs, strict, "The jacobian")
-        products = _complete(pull(gs, xs, _vector(v, xs), create_graph), xs, strict, "The hessian")
+        products = _complete(pull(gs, xs, _vector(v, xs, "input"), create_graph), xs, strict, "The hessian")
         return _finish(outputs, create_graph), _like(inputs, products)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), H v), which is v H: second derivatives are symmetric"""
     return vhp(func, inputs, v, create_graph, strict)
 
@@ -186,12 +189,22 @@ def _scalar(func: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _vector(v: Any, like: Sequence[Tensor]) -> list[Tensor]:
+def _vector(v: Any, like: Sequence[Tensor], what: str) -> list[Tensor]:
+    if v is None and (len(like) != 1 or like[0]._array.size != 1):
+        fail(
+            PullbackError,
+            f"the vector v can only be None for a single {what} of one element",
+            f"pass v, like the {what}",
+        )
     if v is None:
         return [wrap(full_like(x._array, value=1.0)) for x in like]
     vs = list(_tuple(v, "vector v"))
     if len(vs) != len(like):
-        fail(ShapeError, f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}", "give one entry each")
+        fail(
+            ShapeError,
+            f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}",
+            "give one entry each",
+        )
     for i, (given, x) in enumerate(zip(vs, like, strict=True)):
         if given.shape != x.shape:
             what = f"entry {i} in v has invalid size: should be {list(x.shape)} but got {list(given.shape)}"

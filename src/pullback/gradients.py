@@ -56,7 +56,11 @@ def seeds_of(ys: list[Tensor], gs: Any, record: bool) -> list[tuple[Edge, Any]]:
     """A seed for each of several tensors."""
     cotangents = [gs] * len(ys) if gs is None or isinstance(gs, Tensor) else list(gs)
     if len(cotangents) != len(ys):
-        fail(GradientError, f"got {len(ys)} tensors and {len(cotangents)} gradients", "give one cotangent for each tensor")
+        fail(
+            GradientError,
+            f"got {len(ys)} tensors and {len(cotangents)} gradients",
+            "give one cotangent for each tensor",
+        )
     return [seed(y, g, "backward", record) for y, g in zip(ys, cotangents, strict=True)]
 
 

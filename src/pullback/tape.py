@@ -305,7 +305,7 @@ def walk(
                 if leaf or not any(below in visited for below in node.edges):
                     continue
             if leaf:
-                accumulate(node, g if record else own(g, sys.getrefcount(g)))
+                accumulate(node, g if record else own(sys.getrefcount(g), g))
             elif isinstance(node, Pick):
                 parts = arrived.setdefault(node.edges[0], [None] * node.edges[0].outputs)
                 parts[node.index] = g if parts[node.index] is None else add(parts[node.index], g)
@@ -398,7 +398,7 @@ def _references_of_a_local() -> int:
 ALONE = _references_of_a_local()  # what getrefcount says of an array that only one local variable holds
 
 
-def own(g: Any, references: int) -> Any:
+def own(references: int, g: Any) -> Any:
     """g itself if nothing else holds its memory, else a copy: a gradient never aliases another array."""
     return g if type(g) is not np.ndarray or (references <= ALONE and g.base is None) else clone(g)
 

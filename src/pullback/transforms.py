@@ -66,8 +66,14 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     def pullback(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         vs = trees.tensors(cotangents)
         if len(vs) != len(ys):
-            fail(ShapeError, f"the function returned {len(ys)} tensors, but there are {len(vs)} cotangents", "give one each")
-        create = create_graph if create_graph is not None else MODES.grad and (outer or any(v.requires_grad for v in vs))
+            fail(
+                ShapeError,
+                f"the function returned {len(ys)} tensors, but there are {len(vs)} cotangents",
+                "give one each",
+            )
+        create = (
+            create_graph if create_graph is not None else MODES.grad and (outer or any(v.requires_grad for v in vs))
+        )
         found = iter(pull(ys, xs, vs, create, keep=retain_graph))
         return _leave(trees.map_tensors(lambda x: zeros_like(x) if (got := next(found)) is None else got, args), xs)
 
@@ -90,7 +96,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
     return (value, tangent, aux) if has_aux else (value, tangent)
 
 
-def jacrev(func: Callable[..., Any], argnums: ArgNums = 0, *, has_aux: bool = False, chunk_size: Any = None) -> Callable[..., Any]:
+def jacrev(
+    func: Callable[..., Any], argnums: ArgNums = 0, *, has_aux: bool = False, chunk_size: Any = None
+) -> Callable[..., Any]:
     """The function that gives func's Jacobian: for each tensor in the result, one for each tensor in the arguments."""
 
     def jacobian(*args: Any, **kwargs: Any) -> Any:
@@ -105,7 +113,9 @@ def jacrev(func: Callable[..., Any], argnums: ArgNums = 0, *, has_aux: bool = Fa
     return jacobian
 
 
-def jacfwd(func: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+def jacfwd(
+    func: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """The same Jacobian as jacrev's, by the same way."""
     return jacrev(func, argnums, has_aux=has_aux)
 
@@ -123,7 +133,11 @@ def _prepare(args: tuple[Any, ...], argnums: ArgNums) -> tuple[tuple[Any, ...], 
     places = (argnums,) if isinstance(argnums, int) else argnums
     for i in places:
         if not -len(args) <= i < len(args):
-            fail(PullbackError, f"argnums names argument {i}, but the function got {len(args)} positional arguments", "pass it by position")
+            fail(
+                PullbackError,
+                f"argnums names argument {i}, but the function got {len(args)} positional arguments",
+                "pass it by position",
+            )
     renewed = list(args)
     for i in places:
         renewed[i] = trees.map_tensors(fresh, renewed[i])
@@ -133,7 +147,9 @@ def _prepare(args: tuple[Any, ...], argnums: ArgNums) -> tuple[tuple[Any, ...], 
 
 def _split(out: Any, has_aux: bool) -> tuple[Any, Any]:
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
-        fail(PullbackError, "with has_aux=True the function returns (output, aux)", "return a pair, or leave has_aux out")
+        fail(
+            PullbackError, "with has_aux=True the function returns (output, aux)", "return a pair, or leave has_aux out"
+        )
     return out if has_aux else (out, None)
 
 

@@ -39,7 +39,14 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
 
 
 @public()
-def histogram(input: Tensor, bins: Any, *, range: Sequence[float] | None = None, weight: Tensor | None = None, density: bool = False) -> Histogram:
+def histogram(
+    input: Tensor,
+    bins: Any,
+    *,
+    range: Sequence[float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> Histogram:
     """How many elements (or how much weight) lie in each bin; `bins` is their number, or a tensor of their edges."""
     if isinstance(bins, Tensor):
         hist, edges = ops.histogram_between(input, bins, weight), bins

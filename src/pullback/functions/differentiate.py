@@ -82,7 +82,11 @@ def _set_data(self: Tensor, new: Any) -> None:
     if not isinstance(new, Tensor):
         fail(DTypeError, f"data must be a Tensor, not {type(new).__name__}", "wrap it: pullback.tensor(value)")
     if self.requires_grad and new.npdtype not in FLOATS:
-        fail(DTypeError, f"a tensor that requires grad cannot hold data of type {new.dtype}", "call requires_grad_(False) first")
+        fail(
+            DTypeError,
+            f"a tensor that requires grad cannot hold data of type {new.dtype}",
+            "call requires_grad_(False) first",
+        )
     # What nodes have saved is the old memory, which stays as it is: their gradients remain right.
     self._array, self._storage = new._array, new._storage
     self._base, self._path = None, ()
@@ -124,7 +128,11 @@ Tensor.output_nr = property(_output_nr)  # type: ignore[attr-defined]
 def register_hook(self: Tensor, hook: Hook) -> Handle:
     """`hook(gradient)` runs when this tensor's gradient is complete; what it returns, unless None, takes its place."""
     if not self.requires_grad:
-        fail(GradientError, "cannot register a hook on a tensor that doesn't require gradient", "call requires_grad_() first")
+        fail(
+            GradientError,
+            "cannot register a hook on a tensor that doesn't require gradient",
+            "call requires_grad_() first",
+        )
     if (node := _grad_fn(self)) is not None:
         handle = node.register_hook(hook)
         add_last(self._retained)
@@ -138,9 +146,15 @@ def register_hook(self: Tensor, hook: Hook) -> Handle:
 def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> Handle:
     """`hook(tensor)` runs each time this leaf's `.grad` has been added to."""
     if not self.requires_grad:
-        fail(GradientError, "cannot register a hook on a tensor that doesn't require gradient", "call requires_grad_() first")
+        fail(
+            GradientError,
+            "cannot register a hook on a tensor that doesn't require gradient",
+            "call requires_grad_() first",
+        )
     if _grad_fn(self) is not None:
-        fail(GradientError, "post accumulate grad hooks cannot be registered on non-leaf tensors", "use register_hook()")
+        fail(
+            GradientError, "post accumulate grad hooks cannot be registered on non-leaf tensors", "use register_hook()"
+        )
     if self._after_hooks is None:
         self._after_hooks = {}
     return Handle(self._after_hooks, hook)
@@ -155,4 +169,9 @@ def retain_grad(self: Tensor) -> None:
         retain(self, node)
 
 
-Tensor.retains_grad = property(lambda self: self._retained is not None, doc="Does backward() fill this non-leaf's .grad?")  # type: ignore[attr-defined]
+def _retains_grad(self: Tensor) -> bool:
+    """Does backward() fill the `.grad` of this tensor, though it is not a leaf?"""
+    return self._retained is not None
+
+
+Tensor.retains_grad = property(_retains_grad)  # type: ignore[attr-defined]

@@ -64,7 +64,11 @@ def one(dim: int, ndim: int) -> int:
 def fold(op: Op, input: Tensor, dim: Any, keepdim: bool, out: Tensor | None = None, **params: Any) -> Tensor:
     """A reduction over any dims."""
     if type(keepdim) is not bool:
-        fail(DTypeError, f"{op.name}(): keepdim must be a bool, not {keepdim!r}", f"fold several dims by a tuple: {op.name}((0, 1))")
+        fail(
+            DTypeError,
+            f"{op.name}(): keepdim must be a bool, not {keepdim!r}",
+            f"fold several dims by a tuple: {op.name}((0, 1))",
+        )
     return given(out, op(input, dim=many(dim, input._array.ndim), keepdim=keepdim, **params))
 
 

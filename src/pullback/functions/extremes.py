@@ -36,7 +36,7 @@ def along(op: Any, input: Tensor, dim: int, keepdim: bool, out: Any, **params: A
 @public()
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
-    """The largest element; with `dim`, the largest along it and their indices; with another tensor, the larger of the two."""
+    """The largest element; with `dim`, those along it and their indices; with a second tensor, the larger."""
     if dim is None and other is None:
         return given(out, ops.max(input))
     if other is not None or isinstance(dim, Tensor):
@@ -47,7 +47,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 @public()
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
-    """The smallest element; with `dim`, the smallest along it and their indices; with another tensor, the smaller of the two."""
+    """The smallest element; with `dim`, those along it and their indices; with a second tensor, the smaller."""
     if dim is None and other is None:
         return given(out, ops.min(input))
     if other is not None or isinstance(dim, Tensor):
@@ -124,18 +124,23 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False, *, out
 _ROUND = {"lower": floor, "higher": ceil, "nearest": round_}
 
 
-def _checked(name: str, input: Tensor, q: Any, interpolation: str) -> Tensor:
+def _checked(name: str, input: Tensor, q: Any, interpolation: str) -> Any:
     """q as a tensor of the input's dtype."""
     if input._array.dtype not in (F32, F64):
         fail(DTypeError, f"{name}() input tensor must be either float or double dtype", "convert it first: x.float()")
     if input._array.size == 0:
         fail(PullbackError, f"{name}() input tensor must be non-empty")
     if interpolation not in ("linear", "midpoint", *_ROUND):
-        fail(PullbackError, f"{name}() interpolation must be linear, lower, higher, midpoint or nearest, but got {interpolation!r}")
+        fail(
+            PullbackError,
+            f"{name}() interpolation must be linear, lower, higher, midpoint or nearest, but got {interpolation!r}",
+        )
     if not isinstance(q, Tensor):
         q = full_like(input, value=float(q), shape=())
     if q._array.dtype != input._array.dtype:
-        fail(DTypeError, f"{name}() q tensor must be same dtype as the input tensor, but got {q.dtype} and {input.dtype}")
+        fail(
+            DTypeError, f"{name}() q tensor must be same dtype as the input tensor, but got {q.dtype} and {input.dtype}"
+        )
     if q._array.ndim > 1:
         fail(PullbackError, f"{name}() q must be a scalar or 1D tensor, but got shape {list(q.shape)}")
     if q._array.size and not (float(ops.amin(q)) >= 0 and float(ops.amax(q)) <= 1):
@@ -144,7 +149,7 @@ def _checked(name: str, input: Tensor, q: Any, interpolation: str) -> Tensor:
 
 
 def _between(ordered: Tensor, q: Tensor, interpolation: str, skip: bool) -> Tensor:
-    """Along the last dim, in order, what stands at place q (n - 1). A NaN is the result; with `skip`, it does not count."""
+    """What stands at place q (n - 1) of the last dim, in order. A NaN is the result; with `skip`, it does not count."""
     last, n = ordered._array.ndim - 1, ordered._array.shape[-1]
     if skip:
         known = sum_(cast(logical_not(isnan(ordered)), dtype=ordered._array.dtype), dim=(last,), keepdim=True)
@@ -177,13 +182,29 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
 
 @public()
 @numpy_names
-def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear", out: Tensor | None = None) -> Tensor:
+def quantile(
+    input: Tensor,
+    q: Any,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Tensor | None = None,
+) -> Tensor:
     """The q-th quantiles along `dim` (default: of everything); several q give a new first dimension."""
     return given(out, _quantile(input, q, dim, keepdim, interpolation, skip=False))
 
 
 @public()
 @numpy_names
-def nanquantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear", out: Tensor | None = None) -> Tensor:
+def nanquantile(
+    input: Tensor,
+    q: Any,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Tensor | None = None,
+) -> Tensor:
     """The quantiles of what is not NaN."""
     return given(out, _quantile(input, q, dim, keepdim, interpolation, skip=True))

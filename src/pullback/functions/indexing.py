@@ -16,16 +16,19 @@ from ..ops.create import cast, full_like
 from ..ops.joining import stack, unbind
 from ..ops.record import PLAIN, broadcast, normal_dim
 from ..ops.shape import expand, permute, reshape, slice_
-from ..tape import edge
+from ..tape import apply, edge
 from ..tensor import Tensor, check_writable, wrap
 from ..views import update, write
 from .creation import to_array
 from .expose import public
+from .viewing import see
 
 Key = tuple[Any, ...]
 SIMPLE = frozenset({int, slice, type(None), EllipsisType})
 INDICES = frozenset({I64, int32.numpy})
 MASKS = frozenset({BOOL, uint8.numpy})
+DIRECT = INDICES | {BOOL}  # NumPy takes these for what they are
+FIRST: dict[str, Any] = {"dims": (0,)}
 
 
 # -- x[key] ------------------------------------------------------------------------------------------------------------
@@ -52,9 +55,14 @@ def _bound(n: Any) -> bool:
 
 def _getitem(self: Tensor, key: Any) -> Tensor:
     """The elements that `key` names: a view for integers, slices, None and ...; a copy where tensors are among them."""
-    parts = key if type(key) is tuple else (key,)
+    cls = type(key)
+    if cls is int:
+        return see(slice_, self, {"key": (key,)})
+    parts = key if cls is tuple else (key,)
     if plain(parts):
-        return slice_(self, key=parts)  # type: ignore[no-any-return]
+        return see(slice_, self, {"key": parts})
+    if cls is Tensor and key.npdtype in INDICES and key._array.ndim and self._array.ndim:
+        return apply(ops.take_at, (self, key), FIRST)  # type: ignore[no-any-return]
     basic, index, dims = parse(self, key)
     x = slice_(self, key=basic) if index is None or any(k != slice(None) for k in basic) else self
     return x if index is None else ops.take_at(x, index, dims=dims)  # type: ignore[no-any-return]
@@ -63,15 +71,18 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """Write `value`, broadcast and converted, to the elements that `key` names."""
     parts = key if type(key) is tuple else (key,)
-    if plain(parts):
-        if not recorded(self, value) and type(self._array) in PLAIN and self._array.flags.writeable and 0 not in self._array.strides:
-            try:
-                MODES.quietly(operator.setitem, self._array, parts, value._array if type(value) is Tensor else value)
-            except (IndexError, ValueError, TypeError, OverflowError):
-                pass  # the way below says what is wrong
-            else:
-                self._storage.wrote()
-                return
+    basic = plain(parts)
+    masks = type(key) is Tensor and key._array.ndim > 0 and key.npdtype in DIRECT
+    array = self._array
+    if (basic or masks) and type(array) in PLAIN and 0 not in array.strides and array.flags.writeable and not recorded(self, value):
+        try:
+            MODES.quietly(operator.setitem, array, key._array if masks else parts, value._array if isinstance(value, Tensor) else value)
+        except (IndexError, ValueError, TypeError, OverflowError):
+            pass  # the way below says what is wrong
+        else:
+            self._storage.wrote()
+            return
+    if basic:
         x = slice_(self, key=parts)
         write(x, fitted(value, x, x._array.shape))
         return
@@ -156,10 +167,10 @@ def parse(x: Tensor, key: Any) -> tuple[Key, Any, tuple[int, ...]]:
                 n = len(own)
                 if own != shape[here : here + n]:
                     fail(RangeError, f"The shape of the mask {list(own)} at index {here} does not match the shape of the indexed tensor {list(shape)} at index {here}")
-                found = permute(ops.nonzero(k._array), dims=(1, 0))
-                indices += [(d + i, row) for i, row in enumerate(unbind(found, dim=0))]
-                if n == len(parts) == 1 or n == len(shape):  # a mask alone
-                    return (*basic, *(slice(None),) * n), found, tuple(range(d, d + n))
+                found = spots(k._array)
+                if len(parts) == 1:
+                    return (slice(None),) * n, found, tuple(range(n))
+                indices += [(d + i, row) for i, row in enumerate((found,) if n == 1 else unbind(found, dim=0))]
             else:
                 indices.append((d, k))
             basic += [slice(None)] * n
@@ -171,12 +182,18 @@ def parse(x: Tensor, key: Any) -> tuple[Key, Any, tuple[int, ...]]:
         return tuple(basic), None, ()
     dims, tensors = tuple([d for d, _ in indices]), [i for _, i in indices]
     if len(tensors) == 1:
-        return tuple(basic), reshape(tensors[0], shape=(1, *_shape(tensors[0]))), dims
+        return tuple(basic), tensors[0], dims
     try:
         common = broadcast(*tensors)
     except ValueError:
         fail(RangeError, f"shape mismatch: indexing tensors could not be broadcast together with shapes {', '.join(str(list(_shape(i))) for i in tensors)}")
     return tuple(basic), stack(*[i if _shape(i) == common else expand(i, shape=common) for i in tensors], dim=0), dims
+
+
+def spots(mask: Any) -> Any:
+    """The index, over all dimensions of an array, of what is true in it."""
+    found = ops.nonzero(mask)
+    return reshape(found, shape=(found.shape[0],)) if found.shape[1] == 1 else permute(found, dims=(1, 0))
 
 
 def _shape(x: Any) -> tuple[int, ...]:
@@ -235,7 +252,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
         fail(RangeError, "select() cannot be applied to a 0-dim tensor.")
     if not -shape[d] <= index < shape[d]:
         fail(RangeError, f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {d}")
-    return slice_(input, key=(*(slice(None),) * d, operator.index(index)))  # type: ignore[no-any-return]
+    return see(slice_, input, {"key": (*(slice(None),) * d, operator.index(index))})
 
 
 @public()
@@ -250,16 +267,16 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     first += shape[d] if first < 0 else 0
     if length < 0 or first + length > shape[d]:
         fail(ShapeError, f"start ({first}) + length ({length}) exceeds dimension size ({shape[d]}).")
-    return slice_(input, key=(*(slice(None),) * d, slice(first, first + length)))  # type: ignore[no-any-return]
+    return see(slice_, input, {"key": (*(slice(None),) * d, slice(first, first + length))})
 
 
 def _row(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
-    """(dimension, index of shape [1, n]) of an index over one dimension."""
+    """(dimension, index of shape [n]) of an index over one dimension."""
     if index.npdtype not in INDICES:
         fail(DTypeError, f"{name}(): Expected dtype int32 or int64 for index, but got {index.dtype}", "convert it with .long()")
     if index._array.ndim > 1:
         fail(RangeError, f"{name}(): Index is supposed to be a vector, but has shape {list(index.shape)}")
-    return normal_dim(dim, x._array.ndim), reshape(index, shape=(1, index._array.size))
+    return normal_dim(dim, x._array.ndim), index if index._array.ndim else reshape(index, shape=(1,))
 
 
 def _alike(name: str, x: Tensor, source: Tensor) -> None:
@@ -272,11 +289,12 @@ def _whole(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> tup
     _alike(name, x, source)
     d, row = _row(name, x, dim, index)
     shape = x._array.shape
-    wanted = (*shape[:d], row.shape[1], *shape[d + 1 :])
+    n = row._array.size
+    wanted = (*shape[:d], n, *shape[d + 1 :])
     if source._array.shape != wanted:
         if source._array.size == 1 and wanted == (1,):
             return reshape(source, shape=wanted), d, row
-        fail(ShapeError, f"{name}(): source has shape {list(source.shape)}, but {list(wanted)} is needed for {row.shape[1]} indices into dimension {d} of {list(shape)}")
+        fail(ShapeError, f"{name}(): source has shape {list(source.shape)}, but {list(wanted)} is needed for {n} indices into dimension {d} of {list(shape)}")
     return source, d, row
 
 
@@ -357,7 +375,7 @@ def _index_put(x: Tensor, place: Any, indices: Any, values: Tensor, accumulate: 
 def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """Slices of source combined (prod, mean, amax, amin) into the slices along a dimension that `index` names."""
     source, d, row = _whole("index_reduce", input, dim, index, source)
-    along = expand(reshape(row, shape=(*(1,) * d, row.shape[1], *(1,) * (input._array.ndim - d - 1))), shape=source._array.shape)
+    along = expand(reshape(row, shape=(*(1,) * d, row._array.size, *(1,) * (input._array.ndim - d - 1))), shape=source._array.shape)
     return scatter_reduce(input, d, along, source, reduce, include_self=include_self)
 
 
@@ -444,7 +462,7 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at these places of the flattened tensor."""
     flat = reshape(input, shape=(input._array.size,))
-    return ops.take_at(flat, reshape(index, shape=(1, *index._array.shape)), dims=(0,))  # type: ignore[no-any-return]
+    return ops.take_at(flat, index, dims=(0,))  # type: ignore[no-any-return]
 
 
 @public(inplace=True, name="put")
@@ -453,7 +471,7 @@ def _put_elements(input: Tensor, index: Tensor, source: Tensor, accumulate: bool
     _alike("put", input, source)
     flat = reshape(input, shape=(input._array.size,))
     n = index._array.size
-    result = ops.put_at(flat, reshape(index, shape=(1, n)), reshape(source, shape=(n,)), dims=(0,), accumulate=accumulate)
+    result = ops.put_at(flat, reshape(index, shape=(n,)), reshape(source, shape=(n,)), dims=(0,), accumulate=accumulate)
     return reshape(result, shape=input._array.shape)  # type: ignore[no-any-return]
 
 
@@ -474,13 +492,24 @@ def _zero_d(name: str, x: Tensor, value: Any) -> Tensor:
     return fitted(value, x, ())
 
 
-@public(inplace=True)
+@public()
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """A copy with a number where mask is true."""
     _mask("masked_fill", mask)
     if isinstance(value, Tensor) or input.npdtype not in FLOATS:
         value = _zero_d("masked_fill", input, value)
     return choose(mask, value, input)  # type: ignore[no-any-return]
+
+
+@public(function=False)
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Write a number where mask is true."""
+    _mask("masked_fill_", mask)
+    shape = self._array.shape
+    if mask._array.shape == shape and shape and not isinstance(value, Tensor):
+        self[mask] = value
+        return self
+    return update(self, masked_fill(self, mask, value))
 
 
 def _spots(x: Tensor, mask: Tensor) -> tuple[Tensor, Any]:
@@ -491,7 +520,7 @@ def _spots(x: Tensor, mask: Tensor) -> tuple[Tensor, Any]:
         fail(ShapeError, f"the mask {list(mask.shape)} does not fit the tensor {list(x.shape)}: {error}")
     array = mask._array if mask._array.shape == shape else expand(mask._array, shape=shape)
     x = x if x._array.shape == shape else expand(x, shape=shape)
-    return (x, permute(ops.nonzero(array), dims=(1, 0))) if shape else (reshape(x, shape=(1,)), permute(ops.nonzero(reshape(array, shape=(1,))), dims=(1, 0)))
+    return (x, spots(array)) if shape else (reshape(x, shape=(1,)), spots(reshape(array, shape=(1,))))
 
 
 @public()
@@ -509,7 +538,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     _mask("masked_scatter", mask)
     _alike("masked_scatter", input, source)
     x, index = _spots(input, mask)
-    n = index.shape[1]
+    n = index.shape[-1]
     if n > source._array.size:
         fail(ShapeError, f"masked_scatter: the mask has {n} true elements, but the source only {source._array.size}")
     values = slice_(reshape(source, shape=(source._array.size,)), key=(slice(n),))

@@ -271,5 +271,5 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         return wrap(full_like(input._array, value=0, shape=(0,)))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(choose(range(input._array.size), r))
-    index = wrap(to_array(rows, int64).reshape(1, len(rows), r))
+    index = wrap(to_array(rows, int64).reshape(len(rows), r))
     return take_at(input, index, dims=(0,))  # type: ignore[no-any-return]

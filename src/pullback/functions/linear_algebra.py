@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dtypes import FLOATS
-from ..errors import DTypeError, PullbackError, RangeError, ShapeError, fail
+from ..errors import DTypeError, PullbackError, ShapeError, fail
 from ..ops import arithmetic as ops
 from ..ops.create import cast, full_like
 from ..ops.matmul import matmul as product
@@ -227,6 +227,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 @public()
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements along `dim` (by default the first dimension of size 3)."""
+    if input.ndim != other.ndim:
+        fail(ShapeError, f"cross: inputs must have the same number of dimensions, but have shapes {list(input.shape)} and {list(other.shape)}")
     shape = broadcast(input, other)
     if dim is None:
         if 3 not in shape:

@@ -18,7 +18,9 @@ from .expose import public
 
 
 @public()
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None, **names: Any) -> Tensor:
+def sum(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None, **names: Any
+) -> Tensor:
     """The sum over `dim` (default: of everything). Integers and booleans add up in int64."""
     if names:
         return sum(input, dtype=dtype, out=out, **renamed(names, dim=dim, keepdim=keepdim))
@@ -30,7 +32,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @public()
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None, **names: Any) -> Tensor:
+def mean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None, **names: Any
+) -> Tensor:
     """The mean over `dim` (default: of everything)."""
     if names:
         return mean(input, dtype=dtype, out=out, **renamed(names, dim=dim, keepdim=keepdim))
@@ -43,14 +47,18 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 @public()
 @numpy_names
-def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+def nansum(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
     """The sum, with NaN counting as 0."""
     return sum(where(isnan(input), 0, input), dim, keepdim, dtype=dtype, out=out)
 
 
 @public()
 @numpy_names
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+def nanmean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
     """The mean of what is not NaN."""
     if input._array.dtype not in FLOATS:
         return mean(input, dim, keepdim, dtype=dtype, out=out)
@@ -60,7 +68,9 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
 
 @public()
 @numpy_names
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
     """The product along one `dim` (default: of everything)."""
     along = None if dim is None or (input._array.ndim == 0 and one(dim, 0) == 0) else one(dim, input._array.ndim)
     return given(out, typed(ops.prod, input, dtype, dim=along, keepdim=keepdim))
@@ -99,7 +109,15 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 # -- spread ------------------------------------------------------------------------------------------------------------
 
 
-def _spread(op: Any, input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float | None, out: Tensor | None = None) -> Tensor:
+def _spread(
+    op: Any,
+    input: Tensor,
+    dim: Any,
+    unbiased: bool | None,
+    keepdim: bool,
+    correction: float | None,
+    out: Tensor | None = None,
+) -> Tensor:
     """`var(x, False)` and `var(x, 1, False)` name `unbiased`, which is a correction of 1 or 0."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -111,7 +129,13 @@ def _spread(op: Any, input: Tensor, dim: Any, unbiased: bool | None, keepdim: bo
 @public()
 @numpy_names
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None, out: Tensor | None = None
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The variance over `dim`: squared distances from the mean, divided by n - correction."""
     return _spread(ops.var, input, dim, unbiased, keepdim, correction, out)
@@ -120,7 +144,13 @@ def var(
 @public()
 @numpy_names
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None, out: Tensor | None = None
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The standard deviation over `dim`."""
     return _spread(ops.std, input, dim, unbiased, keepdim, correction, out)
@@ -128,16 +158,34 @@ def std(
 
 @public(method=False)
 @numpy_names
-def var_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Tensor, Tensor]:
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """The variance and the mean over `dim`."""
-    return _spread(ops.var, input, dim, unbiased, keepdim, correction), mean(input, None if isinstance(dim, bool) else dim, keepdim)
+    return _spread(ops.var, input, dim, unbiased, keepdim, correction), mean(
+        input, None if isinstance(dim, bool) else dim, keepdim
+    )
 
 
 @public(method=False)
 @numpy_names
-def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Tensor, Tensor]:
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """The standard deviation and the mean over `dim`."""
-    return _spread(ops.std, input, dim, unbiased, keepdim, correction), mean(input, None if isinstance(dim, bool) else dim, keepdim)
+    return _spread(ops.std, input, dim, unbiased, keepdim, correction), mean(
+        input, None if isinstance(dim, bool) else dim, keepdim
+    )
 
 
 # -- norms -------------------------------------------------------------------------------------------------------------
@@ -151,10 +199,16 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False, *, out: Tensor | N
 
 
 @public()
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Tensor | None = None, dtype: Any = None) -> Tensor:
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Tensor | None = None, dtype: Any = None
+) -> Tensor:
     """The p-norm over `dim` of the elements as one vector: (sum |x|^p)^(1/p); p may be 0, inf and -inf."""
     if isinstance(p, str) and p != "fro":
-        fail(PullbackError, f"norm(): p = {p!r} is a norm of matrices, not of vectors", "pass a number, float('inf') or 'fro'; see linalg.matrix_norm")
+        fail(
+            PullbackError,
+            f"norm(): p = {p!r} is a norm of matrices, not of vectors",
+            "pass a number, float('inf') or 'fro'; see linalg.matrix_norm",
+        )
     p = 2.0 if p is None or p == "fro" else float(p)
     return typed(lambda x: fold(norm_, x, dim, keepdim, out, p=p), input, dtype)
 

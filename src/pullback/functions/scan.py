@@ -60,7 +60,9 @@ def _neighbours(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 @public()
 @numpy_names
-def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
     """The differences of neighbours along `dim`, n times over."""
     if input._array.ndim == 0:
         fail(PullbackError, "diff expects input to be at least one-dimensional")

@@ -24,6 +24,7 @@ from ..tape import edge
 from ..tensor import Size, Tensor, alias, shares
 from ..views import check_allowed, write
 from .expose import also_known_as, public
+from .viewing import see
 
 Shape = tuple[int, ...]
 
@@ -31,16 +32,19 @@ Shape = tuple[int, ...]
 def numbers(given: tuple[Any, ...], named: Any = None) -> Shape:
     """`f(2, 3)`, `f((2, 3))` and `f(shape=(2, 3))` all mean (2, 3)."""
     if named is not None:
-        given = named if isinstance(named, Iterable) else (named,)
-    elif len(given) == 1 and type(given[0]) is not int and isinstance(given[0], (tuple, list)):
-        given = given[0]
-    return tuple([n if type(n) is int else operator.index(n) for n in given])
+        given = tuple(named) if isinstance(named, Iterable) else (named,)
+    elif len(given) == 1 and isinstance(given[0], (tuple, list)):
+        given = tuple(given[0])
+    for n in given:
+        if type(n) is not int:
+            return tuple([operator.index(n) for n in given])
+    return given
 
 
 def complete(shape: Shape, count: int) -> Shape:
     """`shape` with its -1 worked out."""
     if -1 not in shape:
-        if math.prod(shape) != count or (shape and min(shape) < 0):
+        if math.prod(shape) != count:
             fail(ShapeError, f"shape {list(shape)} is invalid for input of size {count}", "the sizes must multiply to the number of elements; one may be -1")
         return shape
     known = -math.prod(shape)
@@ -120,7 +124,7 @@ def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
 @public()
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements, in order, under another shape: a view where possible, else a copy."""
-    return ops.reshape(input, shape=complete(numbers(sizes, shape), input._array.size))  # type: ignore[no-any-return]
+    return see(ops.reshape, input, {"shape": complete(numbers(sizes, shape), input._array.size)})
 
 
 @public(function=False)
@@ -129,7 +133,7 @@ def view(self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None) -> Tens
     if dtype is not None or (sizes and isinstance(sizes[0], DType)):
         return _view_dtype(self, sizes[0] if dtype is None else dtype)
     array = self._array
-    out = ops.reshape(self, shape=complete(numbers(sizes, size), array.size))
+    out = see(ops.reshape, self, {"shape": complete(numbers(sizes, size), array.size)})
     if type(array) in PLAIN and not array.flags.c_contiguous and array.size and not shares(out._array, self):
         fail(
             ShapeError,
@@ -166,12 +170,12 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     shape = input._array.shape
     first, last = normal_dim(start_dim, len(shape)), normal_dim(end_dim, len(shape))
     if not shape:
-        return ops.reshape(input, shape=(1,))  # type: ignore[no-any-return]
+        return see(ops.reshape, input, {"shape": (1,)})
     if first > last:
         fail(ShapeError, f"flatten() has invalid args: start_dim {start_dim} cannot come after end_dim {end_dim}")
     if first == last:
         return input
-    return ops.reshape(input, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))  # type: ignore[no-any-return]
+    return see(ops.reshape, input, {"shape": (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])})
 
 
 @public()
@@ -180,7 +184,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     shape = input._array.shape
     d = normal_dim(dim, len(shape))
     parts = complete(numbers(tuple(sizes)), shape[d])
-    return ops.reshape(input, shape=(*shape[:d], *parts, *shape[d + 1 :]))  # type: ignore[no-any-return]
+    return see(ops.reshape, input, {"shape": (*shape[:d], *parts, *shape[d + 1 :])})
 
 
 @public()
@@ -194,7 +198,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1 (among `dim`)."""
     shape = input._array.shape
     dims = normal_dims(dim, len(shape))
-    return ops.reshape(input, shape=tuple([n for d, n in enumerate(shape) if n != 1 or d not in dims]))  # type: ignore[no-any-return]
+    return see(ops.reshape, input, {"shape": tuple([n for d, n in enumerate(shape) if n != 1 or d not in dims])})
 
 
 @public()
@@ -206,7 +210,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
         dim += rank
     if not 0 <= dim < rank:
         normal_dim(dim - rank if dim < 0 else dim, rank)
-    return ops.reshape(input, shape=(*shape[:dim], 1, *shape[dim:]))  # type: ignore[no-any-return]
+    return see(ops.reshape, input, {"shape": (*shape[:dim], 1, *shape[dim:])})
 
 
 # -- dimensions in another order ---------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     order = normal_dims(numbers(dims), input._array.ndim)
     if len(order) != input._array.ndim:
         fail(ShapeError, f"permute: {len(order)} dimensions given for a tensor of {input._array.ndim}", "name each dimension once")
-    return ops.permute(input, dims=order)  # type: ignore[no-any-return]
+    return see(ops.permute, input, {"dims": order})
 
 
 @public()
@@ -229,7 +233,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     a, b = normal_dim(dim0, n), normal_dim(dim1, n)
     if n:
         order[a], order[b] = b, a
-    return ops.permute(input, dims=tuple(order))  # type: ignore[no-any-return]
+    return see(ops.permute, input, {"dims": tuple(order)})
 
 
 also_known_as(transpose, "swapaxes", "swapdims")
@@ -241,12 +245,12 @@ def t(input: Tensor) -> Tensor:
     n = input._array.ndim
     if n > 2:
         fail(ShapeError, f"t() expects a tensor with <= 2 dimensions, but self is {n}D", "use transpose(dim0, dim1) or .mT")
-    return ops.permute(input, dims=(1, 0) if n == 2 else tuple(range(n)))  # type: ignore[no-any-return]
+    return see(ops.permute, input, {"dims": (1, 0) if n == 2 else tuple(range(n))})
 
 
 def _reversed(self: Tensor) -> Tensor:
     """All dimensions in reverse order."""
-    return ops.permute(self, dims=tuple(range(self._array.ndim - 1, -1, -1)))  # type: ignore[no-any-return]
+    return see(ops.permute, self, {"dims": tuple(range(self._array.ndim - 1, -1, -1))})
 
 
 def _matrix_transpose(self: Tensor) -> Tensor:
@@ -270,7 +274,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
         fail(ShapeError, f"movedim: source {source} and destination {destination} must be equally many")
     places = dict(zip(new, old, strict=True))
     rest = iter([d for d in range(n) if d not in old])
-    return ops.permute(input, dims=tuple([places[d] if d in places else next(rest) for d in range(n)]))  # type: ignore[no-any-return]
+    return see(ops.permute, input, {"dims": tuple([places[d] if d in places else next(rest) for d in range(n)])})
 
 
 also_known_as(movedim, "moveaxis")
@@ -317,7 +321,7 @@ def expand(self: Tensor, *sizes: Any, size: Any = None, implicit: bool = False) 
             fail(ShapeError, f"expand: size {n} of a new dimension {d} isn't allowed in {list(wanted)}")
         elif n != own and own != 1:
             fail(ShapeError, f"The expanded size of the tensor ({n}) must match the existing size ({own}) at non-singleton dimension {d}. Target sizes: {list(wanted)}.  Tensor sizes: {list(shape)}")
-    return ops.expand(self, shape=tuple(full))  # type: ignore[no-any-return]
+    return see(ops.expand, self, {"shape": tuple(full)})
 
 
 @public(function=False)
@@ -363,7 +367,7 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
         return repeat_each(x, repeats=int(repeats), dim=d)  # type: ignore[no-any-return]
     if repeats._array.shape != (x._array.shape[d],):
         fail(ShapeError, f"repeats must have the same size as input along dim: {list(repeats.shape)} for dimension {d} of {list(x.shape)}")
-    return take_at(x, ops.reshape(spread(repeats), shape=(1, -1)), dims=(d,))  # type: ignore[no-any-return]
+    return take_at(x, spread(repeats), dims=(d,))  # type: ignore[no-any-return]
 
 
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:

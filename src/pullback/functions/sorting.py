@@ -56,13 +56,21 @@ def _distinct(input: Tensor, inverse: bool, counts: bool, dim: int | None, conse
 
 
 @public()
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
-    """The distinct elements (or slices along `dim`) in order; then where each element went, and how often each occurs."""
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The distinct elements (or slices along `dim`) in order; where each element went; how often each occurs."""
     return _distinct(input, return_inverse, return_counts, dim, consecutive=False)
 
 
 @public()
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The elements (or slices along `dim`) without those equal to the one before them."""
     return _distinct(input, return_inverse, return_counts, dim, consecutive=True)
 
@@ -72,16 +80,22 @@ def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
     out: Tensor | None = None, sorter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Where in the sorted sequence (along its last dim) each value would go; before its equals, or with `right` after them."""
+    """Where along the last dim of the sorted sequence each value would go: before its equals, or after (`right`)."""
     if side is not None:
         if side not in ("left", "right"):
             fail(PullbackError, f"searchsorted(): side can only be 'left' or 'right' but got {side!r}")
         if right and side == "left":
-            fail(PullbackError, "searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+            fail(
+                PullbackError,
+                "searchsorted(): side and right can't be set to opposites, got side of left while right was True",
+            )
         right = side == "right"
     if sorter is not None:
         if sorter.shape != sorted_sequence.shape:
-            fail(ShapeError, f"searchsorted(): sequence and sorter must have the same shape, but got {list(sorted_sequence.shape)} and {list(sorter.shape)}")
+            fail(
+                ShapeError,
+                f"searchsorted(): sequence {list(sorted_sequence.shape)} and sorter {list(sorter.shape)} differ in shape",
+            )
         sorted_sequence = gather(sorted_sequence, sorter, dim=sorted_sequence._array.ndim - 1)
     values = input if isinstance(input, Tensor) else tensor(input)
     places = ops.searchsorted(sorted_sequence, values, right=bool(right))
@@ -96,14 +110,16 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     if size:
         ordered, _ = ops.sort(line, dim=0)
         place = minimum(ops.searchsorted(ordered, x), size - 1)
-        found = eq(take_at(ordered, reshape(place, shape=(1, *x.shape)), dims=(0,)), x)
+        found = eq(take_at(ordered, place, dims=(0,)), x)
     else:
         found = full_like(x, value=False, dtype=BOOL)
     return logical_not(found) if invert else found  # type: ignore[no-any-return]
 
 
 @public(method=False)
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None) -> Tensor:
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
+) -> Tensor:
     """Which of the intervals between the boundaries each value lies in."""
     if boundaries._array.ndim != 1:
         fail(ShapeError, f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries._array.ndim})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ..errors import show
@@ -9,7 +10,7 @@ from ..functions.expose import public
 from ..modes import no_grad
 from ..ops.create import full_like
 from ..ops.record import Op, elementwise
-from ..tape import Edge, Node
+from ..tape import Edge, Node, Pick
 from ..tensor import Tensor
 from .steps import Step, Text, brief, known_values, place, steps
 
@@ -25,7 +26,8 @@ def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50
     values = known_values(self)
     blocks: list[tuple[str, list[Row]]] = []
     walk = list(steps(self, gradient))
-    names = {step.at: f"leaf {k}" for k, step in enumerate((s for s in walk if isinstance(s.at, Tensor)), 1)}
+    leaves = itertools.count(1)
+    names = {s.at: f"leaf {next(leaves)}" if isinstance(s.at, Tensor) else f"step {k}" for k, s in enumerate(walk, 1)}
     shown = walk if limit is None else walk[:limit]
     for k, step in enumerate(shown, 1):
         blocks.append(leaf(names[step.at], step) if isinstance(step.at, Tensor) else operation(k, step, values, names))
@@ -33,7 +35,9 @@ def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50
     lines = []
     for title, rows in blocks:
         lines.append(title)
-        lines += ["    " + "   ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += [
+            "    " + "   ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
     if len(walk) > len(shown):
         lines.append(f"... and {len(walk) - len(shown)} more steps: explain(limit=None) shows them")
     return Text("\n".join(lines))
@@ -41,7 +45,9 @@ def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50
 
 def leaf(name: str, step: Step) -> tuple[str, list[Row]]:
     assert isinstance(step.at, Tensor)
-    return f"{name}: its gradient is complete", [(f"value {brief(step.at._array)}", "", f"gradient {brief(step.incoming)}", "")]
+    return f"{name}: its gradient is complete", [
+        (f"value {brief(step.at._array)}", "", f"gradient {brief(step.incoming)}", "")
+    ]
 
 
 def operation(k: int, step: Step, values: dict[Any, Any], names: dict[Edge, str]) -> tuple[str, list[Row]]:
@@ -57,10 +63,20 @@ def operation(k: int, step: Step, values: dict[Any, Any], names: dict[Edge, str]
             if value is not None:
                 rows.append((f"{name_of(node, i)} = {brief(value)}", "", "constant", ""))
             continue
-        sent = [c for below, c in step.outgoing[i : i + 1] if below is e] or [c for below, c in step.outgoing if below is e]
+        sent = [c for below, c in step.outgoing[i : i + 1] if below is e] or [
+            c for below, c in step.outgoing if below is e
+        ]
         derivative = f"d out/d {name_of(node, i)} = {brief(local[i])}" if i in local else ""
-        to = f"-> {names[e]}" if e in names else f"-> {e.name()}" if isinstance(e, Node) else ""
-        rows.append((f"{name_of(node, i)} = {brief(value)}", derivative, f"gradient {brief(sent[0] if sent else None)}", to))
+        source: Any = e.edges[0] if isinstance(e, Pick) else e
+        to = names.get(source)  # none: all that it got was None
+        rows.append(
+            (
+                f"{name_of(node, i)} = {brief(value)}",
+                derivative,
+                f"gradient {brief(sent[0] if sent else None)}",
+                f"-> {to}" if to else "",
+            )
+        )
     return f"{k}. {formula}   [{show(node.position)}]{hooked}", rows
 
 

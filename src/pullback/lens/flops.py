@@ -54,9 +54,21 @@ class FlopCounterMode:
         names = sorted(self.calls, key=lambda n: (-self.forward[n] - self.backward[n], n))
         for n in names:
             both = self.forward[n] + self.backward[n]
-            cells.append((n, f"{self.calls[n]}", f"{self.forward[n]:,}", f"{self.backward[n]:,}", f"{both:,}", f"{both / (total or 1):.1%}"))
+            cells.append(
+                (
+                    n,
+                    f"{self.calls[n]}",
+                    f"{self.forward[n]:,}",
+                    f"{self.backward[n]:,}",
+                    f"{both:,}",
+                    f"{both / (total or 1):.1%}",
+                )
+            )
         ahead, behind = sum(self.forward.values()), sum(self.backward.values())
         cells.append(("total", f"{sum(self.calls.values())}", f"{ahead:,}", f"{behind:,}", f"{total:,}", "100.0%"))
         widths = [max(len(row[i]) for row in cells) for i in range(6)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in cells]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in cells
+        ]
         return "\n".join(lines)

@@ -39,12 +39,18 @@ def steps(y: Tensor, gradient: Tensor | None = None) -> Iterator[Step]:
         if isinstance(at, Tensor):
             yield Step(at, g, [])
         elif isinstance(at, Pick):
-            arrived.setdefault(at.edges[0], [None] * at.edges[0].outputs)[at.index] = g
+            node: Any = at.edges[0]
+            arrived.setdefault(node, [None] * node.outputs)[at.index] = g
         else:
-            seen: list[tuple[Edge | None, Any]] = []
-            with no_grad():
-                send(arrived, at, g, False, None, lambda node, cotangent, pulled: seen.extend(pulled))
-            yield Step(at, g, [(e, fitted(e, c, at)) for e, c in seen])
+            yield Step(at, g, passed_on(arrived, at, g))
+
+
+def passed_on(arrived: dict[Edge, Any], node: Node, g: Any) -> list[tuple[Edge | None, Any]]:
+    """Send what a node's rules give, and tell."""
+    seen: list[tuple[Edge | None, Any]] = []
+    with no_grad():
+        send(arrived, node, g, False, None, lambda at, cotangent, pulled: seen.extend(pulled))
+    return [(e, fitted(e, c, node)) for e, c in seen]
 
 
 def fitted(e: Edge | None, cotangent: Any, node: Node) -> Any:

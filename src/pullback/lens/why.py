@@ -10,9 +10,10 @@ from ..errors import GradientError, show
 from ..functions.differentiate import CUTS, Cut
 from ..functions.expose import public
 from ..ops.compare import ne
+from ..ops.create import full_like
 from ..ops.reduction import any as any_
 from ..tape import Edge, Node, edge, reachable
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .steps import Step, Text, brief, steps
 
 # What makes an op's cotangent vanish.
@@ -58,8 +59,8 @@ def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
     elif grad is None and isinstance(e, Tensor) and e._id == 0:
         yield "  No recorded op has used it. Ops inside no_grad() are not recorded; is it part of the model at all?"
     elif grad is None:
-        yield "  Either backward() has not been called since .grad was cleared, or what was computed from this does not lead to"
-        yield "  the loss. why_grad(loss) searches the graph between the two."
+        yield "  Either backward() has not been called since .grad was cleared, or what was computed from this does not"
+        yield "  lead to the loss. why_grad(loss) searches the graph between the two."
         yield from cuts(e)
 
 
@@ -68,10 +69,10 @@ def not_wanted(w: Tensor) -> Iterator[str]:
     if w.npdtype not in FLOATS:
         yield f"It cannot have a gradient: {w.dtype} is not a floating point type, and casting to it cuts the graph."
     elif w._cut is not None:
-        yield f"It does not require grad: {describe(w._cut)}."
+        yield f"It does not require grad: {describe(Cut(*w._cut))}."
     else:
-        yield "It does not require grad: it was made without requires_grad=True, computed inside no_grad(), or computed from"
-        yield "tensors none of which requires grad. Call requires_grad_() on it before it is used."
+        yield "It does not require grad: it was made without requires_grad=True, computed inside no_grad(), or computed"
+        yield "from tensors none of which requires grad. Call requires_grad_() on it before it is used."
 
 
 def between(w: Tensor, e: Edge, loss: Tensor) -> Iterator[str]:
@@ -91,7 +92,11 @@ def between(w: Tensor, e: Edge, loss: Tensor) -> Iterator[str]:
         return
     yield f"  The loss depends on it, through {len(leads) - 1} ops and leaves."
     try:
-        walk = [step for step in steps(loss, None if loss._array.size == 1 else ones(loss)) if step.at in leads]
+        walk = [
+            step
+            for step in steps(loss, None if loss._array.size == 1 else wrap(full_like(loss._array, value=1.0)))
+            if step.at in leads
+        ]
     except GradientError as error:
         yield f"  Its gradient cannot be followed any more: {str(error).splitlines()[0]}."
         yield "  Ask before backward(), or call backward(retain_graph=True)."
@@ -138,10 +143,6 @@ def describe(cut: Cut) -> str:
     source = cut.source()
     of = f", of what {source.name()} computed at {show(source.position)}" if isinstance(source, Node) else ""
     return f"{cut.what} at {show(cut.position)}{of}"
-
-
-def ones(x: Tensor) -> Tensor:
-    return x.detach() * 0 + 1
 
 
 def nonzero(g: Any) -> bool:

@@ -13,19 +13,27 @@ from .samples import randn
 
 
 def places(index: Any, shape: Shape, dim: int) -> Any:
-    """Where the elements at index along dim lie in an array of this shape when it is flat. The index may lack the dim."""
+    """Where the elements at index along dim lie in a flat array of this shape. The index may lack the dim."""
     n, inner = shape[dim], math.prod(shape[dim + 1 :])
     outer = math.prod(shape[:dim])
     if index.size == 0:
         return index
     if inner == 1:
         return index.reshape(outer, -1) + np.arange(0, outer * n, n).reshape(outer, 1)
-    return (index * inner).reshape(outer, -1, inner) + np.arange(0, outer * n * inner, n * inner).reshape(outer, 1, 1) + np.arange(inner)
+    return (
+        (index * inner).reshape(outer, -1, inner)
+        + np.arange(0, outer * n * inner, n * inner).reshape(outer, 1, 1)
+        + np.arange(inner)
+    )
 
 
 def take(x: Any, index: Any, dim: int) -> Any:
     """x at index along dim."""
-    return x.reshape(-1).take(places(index, x.shape, dim)).reshape(index.shape) if x.ndim else x.reshape(index.shape).copy()
+    return (
+        x.reshape(-1).take(places(index, x.shape, dim)).reshape(index.shape)
+        if x.ndim
+        else x.reshape(index.shape).copy()
+    )
 
 
 def _lay(g: Any, index: Any, shape: Shape, dim: int) -> Any:
@@ -55,8 +63,10 @@ take_along = op(
 )  # fmt: skip
 
 lay_along = op(
-    "lay_along", "zeros of `shape`, but g at index along dim; index names no place twice, and may lack the dim", inputs="g index",
-    torch="torch.zeros(shape, dtype=g.dtype).scatter(dim, index, g) if len(shape) == g.ndim else torch.zeros(shape, dtype=g.dtype).scatter(dim, index.unsqueeze(dim), g.unsqueeze(dim))",
+    "lay_along", "zeros of `shape`, and g at index along dim; index names no place twice, may lack the dim",
+    inputs="g index",
+    torch="torch.zeros(shape, dtype=g.dtype).scatter(dim, *((index, g) if len(shape) == g.ndim else"
+    " (index.unsqueeze(dim), g.unsqueeze(dim))))",
     numpy=_lay, infer=lambda g, index, shape, dim: Spec(shape, g.dtype), dtypes=per_input,
     vjp={"g": lambda g, index, dim: take_along(g, index, dim=dim)},
     samples=lambda: [

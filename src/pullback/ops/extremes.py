@@ -21,9 +21,17 @@ def nonempty(name: str, x: Any, dim: Any) -> None:
     """Refuse to pick from nothing."""
     if x.size == 0 and count(x.shape, dim) == 0:
         if dim is None:
-            fail(RangeError, f"{name}(): the tensor has no elements (shape {list(x.shape)})", "pass a dim that has elements, or check numel() first")
+            fail(
+                RangeError,
+                f"{name}(): the tensor has no elements (shape {list(x.shape)})",
+                "pass a dim that has elements, or check numel() first",
+            )
         at = next(d for d in dims_of(dim, x.ndim) if x.shape[d] == 0)
-        fail(RangeError, f"{name}(): expected dim {at} to have non-zero size, but the shape is {list(x.shape)}", "pick along a dim that has elements")
+        fail(
+            RangeError,
+            f"{name}(): expected dim {at} to have non-zero size, but the shape is {list(x.shape)}",
+            "pick along a dim that has elements",
+        )
 
 
 # -- extremes without indices ------------------------------------------------------------------------------------------
@@ -122,12 +130,14 @@ min = op(
 
 median = op(
     "median", "the middle of all x in order; of two, the lower", inputs="x", torch="torch.median(x)",
-    numpy=lambda x: _median(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
+    numpy=lambda x: _median(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1),
+    vjp={"x": _pull_choice}, samples=_choices(empty=True),
 )  # fmt: skip
 
 nanmedian = op(
     "nanmedian", "the middle of all x that are not NaN, in order", inputs="x", torch="torch.nanmedian(x)",
-    numpy=lambda x: _nanmedian(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_choice}, samples=_choices(empty=True),
+    numpy=lambda x: _nanmedian(x.reshape(-1)), infer=_scalar, dtypes=arithmetic, flops=per_input_element(1),
+    vjp={"x": _pull_choice}, samples=_choices(empty=True),
 )  # fmt: skip
 
 # -- one element along a dim, and its index ----------------------------------------------------------------------------
@@ -166,7 +176,12 @@ def _picks(**params: Any) -> Callable[[], list[Sample]]:
         Sample((randn(4, 3).T[::-1],), {"dim": 0, **params}, note="strided"),
         Sample((randn(3, 0),), {"dim": 0, **params}, note="to empty"),
         Sample((randn(2, 5).astype(F32),), {"dim": 1, **params}, note="float32"),
-        Sample((np.array([[1.0, nan, 2.0, nan], [inf, -inf, inf, 0.0]]),), {"dim": 1, **params}, smooth=False, note="special"),
+        Sample(
+            (np.array([[1.0, nan, 2.0, nan], [inf, -inf, inf, 0.0]]),),
+            {"dim": 1, **params},
+            smooth=False,
+            note="special",
+        ),
         Sample((integers(-50, 50, 3, 4, dtype=np.int32),), {"dim": 1, **params}, smooth=False, note="integers"),
     ]
 
@@ -176,19 +191,27 @@ def _zero_d(**params: Any) -> Sample:
 
 
 def _ties(**params: Any) -> Sample:
-    return Sample((np.array([[3.0, 1.0, 3.0, 1.0], [2.0, 2.0, 2.0, 2.0]]),), {"dim": 1, **params}, smooth=False, note="ties")
+    return Sample(
+        (np.array([[3.0, 1.0, 3.0, 1.0], [2.0, 2.0, 2.0, 2.0]]),), {"dim": 1, **params}, smooth=False, note="ties"
+    )
+
+
+def _picked_one() -> list[Sample]:
+    return [*_picks()(), _zero_d(), _ties()]
 
 
 max_along = op(
     "max_along", "max over dim of x, and its first index", inputs="x", outputs=2, torch="torch.max(x, dim, keepdim)",
     numpy=picking("max", np.argmax),
-    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
+    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
+    samples=_picked_one,
 )  # fmt: skip
 
 min_along = op(
     "min_along", "min over dim of x, and its first index", inputs="x", outputs=2, torch="torch.min(x, dim, keepdim)",
     numpy=picking("min", np.argmin),
-    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
+    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
+    samples=_picked_one,
 )  # fmt: skip
 
 
@@ -202,15 +225,19 @@ def _middle(x: Any, dim: int, skip: bool = False) -> Any:
 
 
 median_along = op(
-    "median_along", "the middle over dim of x in order (of two, the lower), and its index", inputs="x", outputs=2, torch="torch.median(x, dim, keepdim)",
+    "median_along", "the middle over dim of x in order (of two, the lower), and its index", inputs="x", outputs=2,
+    torch="torch.median(x, dim, keepdim)",
     numpy=picking("median", _middle),
-    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
+    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
+    samples=_picked_one,
 )  # fmt: skip
 
 nanmedian_along = op(
-    "nanmedian_along", "the middle over dim of the x that are not NaN, and its index", inputs="x", outputs=2, torch="torch.nanmedian(x, dim, keepdim)",
+    "nanmedian_along", "the middle over dim of the x that are not NaN, and its index", inputs="x", outputs=2,
+    torch="torch.nanmedian(x, dim, keepdim)",
     numpy=picking("nanmedian", lambda x, dim: _middle(x, dim, skip=True)),
-    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked}, samples=lambda: [*_picks()(), _zero_d(), _ties()],
+    infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
+    samples=_picked_one,
 )  # fmt: skip
 
 
@@ -226,10 +253,11 @@ def _most_frequent(x: Any, dim: int) -> Any:
 
 
 mode = op(
-    "mode", "the most frequent over dim of x (of several, the smallest), and its last index", inputs="x", outputs=2, torch="torch.mode(x, dim, keepdim)",
+    "mode", "the most frequent over dim of x (of several, the smallest), and its last index", inputs="x", outputs=2,
+    torch="torch.mode(x, dim, keepdim)",
     numpy=picking("mode", _most_frequent),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
-    samples=lambda: [*_picks()(), _zero_d(), _ties(), Sample((integers(0, 3, 5, 12),), {"dim": 1}, smooth=False, note="few values")],
+    samples=lambda: [*_picked_one(), Sample((integers(0, 3, 5, 12),), {"dim": 1}, smooth=False, note="few values")],
 )  # fmt: skip
 
 
@@ -240,7 +268,8 @@ def _kth(x: Any, dim: int, k: int) -> Any:
 
 
 kthvalue = op(
-    "kthvalue", "the k-th smallest over dim of x, and its index", inputs="x", outputs=2, torch="torch.kthvalue(x, k, dim, keepdim)",
+    "kthvalue", "the k-th smallest over dim of x, and its index", inputs="x", outputs=2,
+    torch="torch.kthvalue(x, k, dim, keepdim)",
     numpy=lambda x, k, dim, keepdim=False: _pick("kthvalue", _kth, x, dim, keepdim, k),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
     samples=lambda: [*[s for s in _picks(k=2)() if s.note not in ("special", "to empty")], _zero_d(k=1)],
@@ -263,7 +292,7 @@ def _arguments() -> list[Sample]:
     return [
         Sample((randn(3, 4),)),
         Sample((randn(3, 4),), {"keepdim": True}),
-        *[s._replace(smooth=False) for s in [*_picks()(), _zero_d(), _ties()]],
+        *[s._replace(smooth=False) for s in _picked_one()],
         Sample((np.array([1.0, nan, inf, nan]),), smooth=False, note="special"),
     ]
 
@@ -272,5 +301,13 @@ def _place(x: Any, dim: int | None = None, keepdim: bool = False) -> Spec:
     return Spec(reduced(x, dim, keepdim).shape, I64)
 
 
-argmax = op("argmax", "the first index of max over dim of x", inputs="x", torch="torch.argmax(x, dim, keepdim)", numpy=_argument("argmax", np.argmax), infer=_place, dtypes=arithmetic, flops=per_input_element(1), samples=_arguments)  # fmt: skip
-argmin = op("argmin", "the first index of min over dim of x", inputs="x", torch="torch.argmin(x, dim, keepdim)", numpy=_argument("argmin", np.argmin), infer=_place, dtypes=arithmetic, flops=per_input_element(1), samples=_arguments)  # fmt: skip
+argmax = op(
+    "argmax", "the first index of max over dim of x", inputs="x", torch="torch.argmax(x, dim, keepdim)",
+    numpy=_argument("argmax", np.argmax), infer=_place, dtypes=arithmetic, flops=per_input_element(1),
+    samples=_arguments,
+)  # fmt: skip
+argmin = op(
+    "argmin", "the first index of min over dim of x", inputs="x", torch="torch.argmin(x, dim, keepdim)",
+    numpy=_argument("argmin", np.argmin), infer=_place, dtypes=arithmetic, flops=per_input_element(1),
+    samples=_arguments,
+)  # fmt: skip

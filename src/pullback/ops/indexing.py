@@ -15,23 +15,35 @@ from .record import Shape, Spec, arithmetic, op, per_input
 from .samples import Sample, booleans, integers, randn
 from .shape import laid, reshape, slice_, unslice
 
-KEY = "[tuple(index[dims.index(d)] if d in dims else slice(None) for d in range(dims[-1] + 1))]"  # in PyTorch's expressions
+# In PyTorch's expressions: x at `index`.
+KEY = (
+    "[tuple((index if len(dims) == 1 else index[dims.index(d)]) if d in dims else slice(None) for d in range(dims[-1] + 1))]"
+)
 
-# An `index` of shape (k, *s) holds, for each of k dimensions `dims` (in rising order), an array of shape s of places along it.
-# As in NumPy, s stands in the result where the dims stood if these are neighbours, else in front.
+# An `index` over one dimension is an array of places along it. Over k dimensions `dims` (in rising order) it has shape
+# (k, *s): an array of places of shape s for each. As in NumPy, s stands in the result where the dims stood if these are
+# neighbours, else in front.
+
+
+def each(index: Any, dims: Shape) -> Any:
+    """The array of places along each of dims."""
+    return (index,) if len(dims) == 1 else index
+
+
+minimum, maximum = np.minimum.reduce, np.maximum.reduce
 
 
 def region(shape: Shape, index_shape: Shape, dims: Shape) -> Shape:
     """The shape of x[..., index, ...]."""
     front = dims[0] if dims[-1] - dims[0] + 1 == len(dims) else 0
-    rest = tuple(n for d, n in enumerate(shape) if d not in dims)
-    return rest[:front] + tuple(index_shape[1:]) + rest[front:]
+    rest = tuple([n for d, n in enumerate(shape) if d not in dims])
+    return rest[:front] + tuple(index_shape if len(dims) == 1 else index_shape[1:]) + rest[front:]
 
 
 def at(index: Any, dims: Shape) -> tuple[Any, ...]:
     """NumPy's key for `index`."""
     key: list[Any] = [slice(None)] * (dims[-1] + 1)
-    for d, i in zip(dims, index, strict=True):
+    for d, i in zip(dims, each(index, dims), strict=True):
         key[d] = i
     return tuple(key)
 
@@ -39,9 +51,10 @@ def at(index: Any, dims: Shape) -> tuple[Any, ...]:
 def check(index: Any, size: int, dim: int, wrap: bool = False) -> Any:
     """`index`, all of it between 0 (with `wrap`: -size) and size; with `wrap`, negative ones counted from the end."""
     if index.size:
-        low, high = index.min(), index.max()
+        low, high = minimum(index, axis=None), maximum(index, axis=None)
         if high >= size or low < (-size if wrap else 0):
-            raise IndexError(f"index {high if high >= size else low} is out of bounds for dimension {dim} with size {size}")
+            wrong = high if high >= size else low
+            raise IndexError(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
         if low < 0:
             return np.where(index < 0, index + size, index)
     return index
@@ -53,11 +66,12 @@ def _add_at(out: Any, index: Any, values: Any, dims: Shape, wrap: bool) -> None:
     rest = [d for d in range(out.ndim) if d not in dims]
     places: Any = 0
     steps = [math.prod(out.shape[d + 1 :]) for d in range(out.ndim)]
-    for i, d in zip(index, dims, strict=True):
+    for i, d in zip(each(index, dims), dims, strict=True):
         places = places + check(i, out.shape[d], d, wrap) * steps[d]
+    inner = places.ndim
     places = places.reshape((1,) * front + places.shape + (1,) * (len(rest) - front))
     for k, d in enumerate(rest):
-        after = len(rest) - 1 - k + (index.ndim - 1 if k < front else 0)
+        after = len(rest) - 1 - k + (inner if k < front else 0)
         places = places + (np.arange(out.shape[d]) * steps[d]).reshape((-1,) + (1,) * after)
     if values.shape != places.shape:
         values = np.broadcast_to(values, places.shape)
@@ -72,9 +86,11 @@ def _add_at(out: Any, index: Any, values: Any, dims: Shape, wrap: bool) -> None:
 
 def _take_at(x: Any, index: Any, dims: Shape, wrap: bool = True) -> Any:
     if not wrap:
-        for i, d in zip(index, dims, strict=True):
+        for i, d in zip(each(index, dims), dims, strict=True):
             check(i, x.shape[d], d)
-    return x.take(index[0], axis=dims[0]) if len(dims) == 1 else x[at(index, dims)]
+    if len(dims) == 1 and (x.flags.c_contiguous or not index.ndim):  # twice as fast; but it would copy x to make it so
+        return x.take(index, axis=dims[0])
+    return x[at(index, dims)]
 
 
 def _lay_at(g: Any, index: Any, shape: Shape, dims: Shape) -> Any:
@@ -94,8 +110,9 @@ def put_into(out: Any, index: Any, values: Any, dims: Shape, accumulate: bool = 
     if accumulate:
         _add_at(out, index, values, dims, wrap)
         return
-    for i, d in zip(index, dims, strict=True):
-        check(i, out.shape[d], d, wrap)
+    if not wrap:
+        for i, d in zip(each(index, dims), dims, strict=True):
+            check(i, out.shape[d], d)
     out[at(index, dims)] = values
 
 
@@ -109,13 +126,13 @@ take_at = op(
     numpy=_take_at, infer=lambda x, index, dims, wrap=True: Spec(region(x.shape, index.shape, dims), x.dtype), dtypes=per_input,
     vjp={"x": lambda g, index, x_shape, dims: lay_at(g, index, shape=x_shape, dims=dims)},
     samples=lambda: [
-        Sample((randn(4, 3), integers(-4, 4, 1, 5)), {"dims": (0,)}),
-        Sample((randn(3, 5, 2), integers(0, 5, 1, 2, 3)), {"dims": (1,), "wrap": False}, note="in the middle"),
+        Sample((randn(4, 3), integers(-4, 4, 5)), {"dims": (0,)}),
+        Sample((randn(3, 5, 2), integers(0, 5, 2, 3)), {"dims": (1,), "wrap": False}, note="in the middle"),
         Sample((randn(3, 4, 2), integers(-3, 3, 2, 5)), {"dims": (0, 1)}, note="two neighbours"),
         Sample((randn(3, 4, 2).T, integers(0, 2, 2, 2, 2)), {"dims": (0, 2)}, note="two apart"),
-        Sample((randn(6)[::-2], integers(0, 3, 1, 4)), {"dims": (0,)}, note="negative step"),
-        Sample((randn(4, 3), integers(0, 1, 1, 0)), {"dims": (1,)}, note="nothing"),
-        Sample((randn(0, 3), integers(0, 3, 1, 2)), {"dims": (1,)}, note="empty"),
+        Sample((randn(6)[::-2], integers(0, 3, 4)), {"dims": (0,)}, note="negative step"),
+        Sample((randn(4, 3), integers(0, 1, 0)), {"dims": (1,)}, note="nothing"),
+        Sample((randn(0, 3), integers(0, 3, 2)), {"dims": (1,)}, note="empty"),
     ],
 )  # fmt: skip
 
@@ -125,12 +142,12 @@ lay_at = op(
     numpy=_lay_at, infer=lambda g, index, shape, dims: Spec(shape, g.dtype), dtypes=arithmetic, flops=_adds,
     vjp={"g": lambda g, index, dims: take_at(g, index, dims=dims)},
     samples=lambda: [
-        Sample((randn(5, 3), integers(-4, 4, 1, 5)), {"shape": (4, 3), "dims": (0,)}),
-        Sample((randn(3, 2, 3, 2), integers(0, 5, 1, 2, 3)), {"shape": (3, 5, 2), "dims": (1,)}, note="in the middle"),
+        Sample((randn(5, 3), integers(-4, 4, 5)), {"shape": (4, 3), "dims": (0,)}),
+        Sample((randn(3, 2, 3, 2), integers(0, 5, 2, 3)), {"shape": (3, 5, 2), "dims": (1,)}, note="in the middle"),
         Sample((randn(5, 2), integers(-3, 3, 2, 5)), {"shape": (3, 4, 2), "dims": (0, 1)}, note="two neighbours"),
         Sample((randn(4, 2, 2).T, integers(0, 2, 2, 2, 2)), {"shape": (2, 4, 3), "dims": (0, 2)}, note="two apart"),
-        Sample((randn(4, 0), integers(0, 1, 1, 0)), {"shape": (4, 3), "dims": (1,)}, note="nothing"),
-        Sample((randn(0, 2), integers(0, 3, 1, 2)), {"shape": (0, 3), "dims": (1,)}, note="empty"),
+        Sample((randn(4, 0), integers(0, 1, 0)), {"shape": (4, 3), "dims": (1,)}, note="nothing"),
+        Sample((randn(0, 2), integers(0, 3, 2)), {"shape": (0, 3), "dims": (1,)}, note="empty"),
     ],
 )  # fmt: skip
 
@@ -144,12 +161,12 @@ put_at = op(
     vjp={"x": lambda g, index, dims, accumulate, wrap: g if accumulate else put_at(g, index, full_like(g, value=0.0, shape=()), dims=dims, wrap=wrap),
          "values": lambda g, index, dims, wrap: take_at(g, index, dims=dims, wrap=wrap)},
     samples=lambda: [
-        Sample((randn(4, 3), np.array([[2, -4]]), randn(2, 3)), {"dims": (0,)}),
-        Sample((randn(4, 3), integers(0, 4, 1, 5), randn(5, 1)), {"dims": (0,), "accumulate": True}, note="adding, broadcast"),
+        Sample((randn(4, 3), np.array([2, -4]), randn(2, 3)), {"dims": (0,)}),
+        Sample((randn(4, 3), integers(0, 4, 5), randn(5, 1)), {"dims": (0,), "accumulate": True}, note="adding, broadcast"),
         Sample((randn(4, 3).T, np.array([[0, 2], [1, 1]]), randn()), {"dims": (0, 1)}, note="0-d value"),
         Sample((randn(3, 4, 2), integers(0, 3, 2, 5), randn(5, 2)), {"dims": (0, 1), "accumulate": True}, note="two neighbours"),
-        Sample((randn(6)[::-2], integers(0, 3, 1, 4), randn(4)), {"dims": (0,), "accumulate": True}, note="negative step"),
-        Sample((randn(4), integers(0, 1, 1, 0), randn(0)), {"dims": (0,)}, note="nothing"),
+        Sample((randn(6)[::-2], integers(0, 3, 4), randn(4)), {"dims": (0,), "accumulate": True}, note="negative step"),
+        Sample((randn(4), integers(0, 1, 0), randn(0)), {"dims": (0,)}, note="nothing"),
     ],
 )  # fmt: skip
 
@@ -160,9 +177,11 @@ put_at = op(
 def _grid(index: Any, dim: int) -> tuple[Any, ...]:
     """A key that walks `index` along dim and everything else in step."""
     n = index.ndim
-    if n == 1:
-        return (index,)
-    return tuple([index if d == dim else np.arange(index.shape[d]).reshape((1,) * d + (-1,) + (1,) * (n - d - 1)) for d in range(n)])
+    key = [index] * n
+    for d, size in enumerate(index.shape):
+        if d != dim:
+            key[d] = np.arange(size).reshape((1,) * d + (-1,) + (1,) * (n - d - 1))
+    return tuple(key)
 
 
 def _check_along(x: Any, index: Any, dim: int, src: Any = None) -> None:
@@ -332,7 +351,7 @@ def _embedding(weight: Any, index: Any, padding_idx: int | None = None, scale_gr
 
 def _unembed(g: Any, index: Any, rows: int, padding_idx: int | None = None) -> Any:
     out = np.zeros((rows, *g.shape[index.ndim :]), g.dtype)
-    _add_at(out, index[None], g, (0,), False)
+    _add_at(out, index, g, (0,), False)
     if padding_idx is not None:
         out[padding_idx] = 0
     return out
@@ -390,6 +409,13 @@ unembed = op(
 # -- masks and classes -------------------------------------------------------------------------------------------------
 
 
+def _nonzero(x: Any) -> Any:
+    if not x.ndim:
+        return np.zeros((int(bool(x)), 0), np.int64)
+    found = x.nonzero()
+    return found[0].reshape(-1, 1) if x.ndim == 1 else np.concatenate([i.reshape(1, -1) for i in found]).T
+
+
 def _one_hot(index: Any, classes: int) -> Any:
     check(index, classes, index.ndim)
     return (index[..., None] == np.arange(classes)).astype(np.int64)
@@ -397,7 +423,7 @@ def _one_hot(index: Any, classes: int) -> Any:
 
 nonzero = op(
     "nonzero", "the indices of the elements that are not zero, one row each", inputs="x", torch="torch.nonzero(x)",
-    numpy=lambda x: np.argwhere(x), infer=lambda x: Spec((None, len(x.shape)), I64), dtypes=per_input,
+    numpy=_nonzero, infer=lambda x: Spec((None, len(x.shape)), I64), dtypes=per_input,
     samples=lambda: [
         Sample((booleans(3, 4),), smooth=False),
         Sample((integers(-1, 2, 4, 3).T,), smooth=False, note="strided"),

@@ -165,7 +165,7 @@ def target_weights(logp: Any, target: Any, weight: Any, ignore_index: int) -> tu
     if weight is None:
         weight = full_like(logp, value=1.0, shape=())
         return index, ignored, where(ignored, 0.0, weight)
-    flat = take_at(weight, reshape(index, shape=(1, math.prod(index.shape))), dims=(0,), wrap=False)
+    flat = take_at(weight, reshape(index, shape=(math.prod(index.shape),)), dims=(0,), wrap=False)
     return index, ignored, where(ignored, 0.0, reshape(flat, shape=index.shape))
 
 

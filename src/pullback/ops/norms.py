@@ -21,7 +21,9 @@ def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any
     size = np.abs(x)
     if p in (inf, -inf):
         if count(x.shape, dim) == 0:
-            fail(PullbackError, f"norm: the {p} norm of no elements is not defined", "fold a dimension that has elements")
+            fail(
+                PullbackError, f"norm: the {p} norm of no elements is not defined", "fold a dimension that has elements"
+            )
         return (maximum_reduce if p > 0 else minimum_reduce)(size, dim, None, None, keepdim)
     if p == 0:
         return add_up((x != 0).astype(x.dtype), dim, keepdim)
@@ -46,6 +48,8 @@ def _pull_norm(g: Any, x: Any, out: Any, x_shape: Shape, x_dtype: Any, p: float,
     return mul(mul(sign(x), where(eq(x, 0.0), 0.0, pow(abs(x), p - 1))), mul(g, pow(out, 1 - p)))
 
 
+_zeros = np.array([[0.0, 0.0], [0.0, -2.0]])
+
 norm = op(
     "norm", "(sum over dim of |x|^p)^(1/p)", inputs="x", torch="torch.linalg.vector_norm(x, p, dim, keepdim)",
     numpy=_norm, infer=reduced, dtypes=fractional, flops=per_input_element(2),
@@ -53,7 +57,7 @@ norm = op(
     samples=lambda: [
         *[s._replace(smooth=s.note not in ("0-d", "special")) for s in reductions()()],
         *[Sample((randn(3, 4, seed=8),), {"p": p, "dim": (1,)}) for p in (-inf, -1.0, 0.5, 1.0, 1.5, 3.0, inf)],
-        *[Sample((np.array([[0.0, 0.0], [0.0, -2.0]]),), {"p": p, "dim": (1,)}, smooth=False, note="zeros") for p in (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)],
+        *[Sample((_zeros,), {"p": p, "dim": (1,)}, smooth=False, note="0") for p in (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)],
         Sample((np.array([[2.0, -2.0, 1.0], [0.0, 0.0, 0.0]]),), {"p": inf, "dim": (1,)}, smooth=False, note="ties"),
         Sample((np.array([1.0, 0.0, 3.0]),), {"p": 0.0}, smooth=False, note="a count"),
     ],

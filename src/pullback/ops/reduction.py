@@ -55,11 +55,17 @@ def fractional(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     """As `arithmetic`, and integers are refused."""
     if arrays[0].dtype not in FLOATS:
         name = dtype.by_numpy[arrays[0].dtype].name
-        fail(DTypeError, f"{op.name}() expects a floating point tensor, but got {name}", "convert it first, x.float(), or pass dtype= where there is one")
+        fail(
+            DTypeError,
+            f"{op.name}() expects a floating point tensor, but got {name}",
+            "convert it first, x.float(), or pass dtype= where there is one",
+        )
     return arithmetic(op, arrays)
 
 
-def reductions(make: Callable[..., Any] = randn, special: Any = (nan, inf, -inf, 0.0, 2.0), empty: bool = True, **params: Any) -> Callable[[], list[Sample]]:
+def reductions(
+    make: Callable[..., Any] = randn, special: Any = (nan, inf, -inf, 0.0, 2.0), empty: bool = True, **params: Any
+) -> Callable[[], list[Sample]]:
     """All dims, one, several, kept or not; strided, 0-d, empty, float32, special values."""
     return lambda: [
         Sample((make(3, 4),), params),
@@ -146,7 +152,8 @@ def _count_nonzero(x: Any, dim: Any = None) -> Any:
 
 count_nonzero = op(
     "count_nonzero", "how many x over dim are not 0", inputs="x", torch="torch.count_nonzero(x, dim=dim)",
-    numpy=_count_nonzero, infer=lambda x, dim=None: Spec(reduced(x, dim).shape, I64), dtypes=arithmetic, flops=per_input_element(1),
+    numpy=_count_nonzero, infer=lambda x, dim=None: Spec(reduced(x, dim).shape, I64), dtypes=arithmetic,
+    flops=per_input_element(1),
     samples=lambda: [
         Sample((booleans(3, 4) * randn(3, 4),)),
         Sample((integers(0, 2, 2, 3, 4),), {"dim": (0, 2)}, smooth=False),
@@ -156,6 +163,7 @@ count_nonzero = op(
         Sample((np.array([nan, 0.0, -0.0, inf]),), smooth=False, note="special"),
     ],
 )  # fmt: skip
+
 
 def share_of(chosen: Any, npdtype: Any, dim: Any) -> Any:
     """1 / (how many are chosen over dim) where chosen, else 0."""
@@ -167,7 +175,7 @@ def share_of(chosen: Any, npdtype: Any, dim: Any) -> Any:
 
 
 def _pull_prod(g: Any, x: Any, x_shape: Shape, dim: int | None, keepdim: bool) -> Any:
-    """d(prod x) / dx_i is the product of all others: of those before it and those after it. No division, so zeros are no special case."""
+    """d prod / dx_i is the product of the others: those before times those after. Nothing is divided by a zero."""
     line = reshape(x, shape=(math.prod(x_shape),)) if dim is None else x
     along = dim or 0
     others = mul(prefix_products(line, along), around(prefix_products, line, along))
@@ -209,7 +217,10 @@ def _spread_out(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = 
 
 
 def _spreads() -> list[Sample]:
-    return [s._replace(smooth=s.smooth and s.note != "0-d") for s in reductions(special=(nan, 1.0, 0.0, -0.0, 2.0), empty=False)()]
+    return [
+        s._replace(smooth=s.smooth and s.note != "0-d")
+        for s in reductions(special=(nan, 1.0, 0.0, -0.0, 2.0), empty=False)()
+    ]
 
 
 def _pull_var(g: Any, x: Any, x_shape: Shape, dim: Any, correction: float, keepdim: bool) -> Any:
@@ -219,7 +230,8 @@ def _pull_var(g: Any, x: Any, x_shape: Shape, dim: Any, correction: float, keepd
 
 
 var = op(
-    "var", "sum over dim of (x - mean)^2 / (n - correction)", inputs="x", torch="torch.var(x, dim=dim, correction=correction, keepdim=keepdim)",
+    "var", "sum over dim of (x - mean)^2 / (n - correction)", inputs="x",
+    torch="torch.var(x, dim=dim, correction=correction, keepdim=keepdim)",
     numpy=_var, infer=reduced, dtypes=fractional, flops=per_input_element(4),
     vjp={"x": _pull_var}, decompose=_spread_out,
     samples=lambda: [
@@ -244,7 +256,8 @@ def _root_of_var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool =
 
 
 std = op(
-    "std", "sqrt(sum over dim of (x - mean)^2 / (n - correction))", inputs="x", torch="torch.std(x, dim=dim, correction=correction, keepdim=keepdim)",
+    "std", "sqrt(sum over dim of (x - mean)^2 / (n - correction))", inputs="x",
+    torch="torch.std(x, dim=dim, correction=correction, keepdim=keepdim)",
     numpy=lambda x, dim=None, correction=1, keepdim=False: np.sqrt(_var(x, dim, correction, keepdim)),
     infer=reduced, dtypes=fractional, flops=per_input_element(4),
     vjp={"x": _pull_std}, decompose=_root_of_var,
@@ -275,5 +288,11 @@ def _truths() -> list[Sample]:
     return [s._replace(smooth=False) for s in [*reductions(lambda *shape: booleans(*shape).astype(F64))(), *whole()]]
 
 
-any = op("any", "is one x over dim not 0?", inputs="x", torch="torch.any(x, dim=dim, keepdim=keepdim)", numpy=_truth(np.logical_or), infer=_truth_spec, dtypes=arithmetic, flops=per_input_element(1), samples=_truths)  # fmt: skip
-all = op("all", "are all x over dim not 0?", inputs="x", torch="torch.all(x, dim=dim, keepdim=keepdim)", numpy=_truth(np.logical_and), infer=_truth_spec, dtypes=arithmetic, flops=per_input_element(1), samples=_truths)  # fmt: skip
+any = op(
+    "any", "is one x over dim not 0?", inputs="x", torch="torch.any(x, dim=dim, keepdim=keepdim)",
+    numpy=_truth(np.logical_or), infer=_truth_spec, dtypes=arithmetic, flops=per_input_element(1), samples=_truths,
+)  # fmt: skip
+all = op(
+    "all", "are all x over dim not 0?", inputs="x", torch="torch.all(x, dim=dim, keepdim=keepdim)",
+    numpy=_truth(np.logical_and), infer=_truth_spec, dtypes=arithmetic, flops=per_input_element(1), samples=_truths,
+)  # fmt: skip

@@ -25,7 +25,12 @@ def scans(**params: Any) -> Callable[[], list[Sample]]:
         Sample((randn(),), {"dim": 0, **params}, note="0-d"),
         Sample((randn(3, 0),), {"dim": 1, **params}, note="empty"),
         Sample((randn(2, 5).astype(F32),), {"dim": 1, **params}, note="float32"),
-        Sample((np.array([[1.0, nan, 2.0, 3.0], [1.0, inf, -inf, 2.0], [-inf, 0.0, inf, 1.0]]),), {"dim": 1, **params}, smooth=False, note="special"),
+        Sample(
+            (np.array([[1.0, nan, 2.0, 3.0], [1.0, inf, -inf, 2.0], [-inf, 0.0, inf, 1.0]]),),
+            {"dim": 1, **params},
+            smooth=False,
+            note="special",
+        ),
     ]
 
 
@@ -78,7 +83,10 @@ cumsum = op(
     "cumsum", "out_i = sum over k <= i of x_k", inputs="x", torch="torch.cumsum(x, dim)",
     numpy=accumulate(np.add), infer=same, dtypes=summing, flops=per_input_element(1),
     vjp={"x": lambda g, dim: around(_sums, g, dim)},
-    samples=lambda: [*scans()(), Sample((integers(-5, 5, 3, 4, dtype=np.int32),), {"dim": 1}, smooth=False, note="integers")],
+    samples=lambda: [
+        *scans()(),
+        Sample((integers(-5, 5, 3, 4, dtype=np.int32),), {"dim": 1}, smooth=False, note="integers"),
+    ],
 )  # fmt: skip
 
 
@@ -106,7 +114,8 @@ def _pull_recurrence(g: Any, a: Any, out: Any, dim: int, needed: tuple[bool, boo
 
 recurrence = op(
     "recurrence", "out_i = a_i out_(i-1) + b_i, out_0 = b_0", inputs="a b",
-    torch="torch.stack([s := b.select(dim, i) + (a.select(dim, i) * s if i else 0 * a.select(dim, i)) for i in range(b.shape[dim])], dim) if b.ndim and b.numel() else b + 0 * a",
+    torch="torch.stack([s := b.select(dim, i) + a.select(dim, i) * (s if i else 0) for i in range(b.shape[dim])], dim)"
+    " if b.ndim and b.numel() else b + 0 * a",
     numpy=_recurrence, infer=lambda a, b, dim: Spec(b.shape, b.dtype), dtypes=arithmetic, flops=per_input_element(2),
     vjp_all=_pull_recurrence,
     samples=lambda: [

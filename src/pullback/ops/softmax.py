@@ -10,7 +10,7 @@ from ..dtypes import F32
 from .arithmetic import div, mul, sub
 from .extremes import amax
 from .pointwise import exp, log
-from .record import Sample, arithmetic, floating, op, per_element, per_input_element, reduced, same
+from .record import Sample, Shape, arithmetic, floating, op, per_element, per_input_element, reduced, same
 from .reduction import add_reduce, add_up, fractional, keep, maximum_reduce, reductions, sum
 from .samples import inf, integers, nan, randn
 from .scan import accumulate, previous, recur_back, scans
@@ -67,7 +67,8 @@ def _softmax_pullback(g: Any, out: Any, dim: int) -> Any:
 
 
 softmax_pullback = op(
-    "softmax_pullback", "out (g - sum over dim of g out)", inputs="g out", torch="torch.ops.aten._softmax_backward_data(g, out, dim, g.dtype)",
+    "softmax_pullback", "out (g - sum over dim of g out)", inputs="g out",
+    torch="torch.ops.aten._softmax_backward_data(g, out, dim, g.dtype)",
     numpy=_softmax_pullback, infer=lambda g, out, dim: same(out), dtypes=arithmetic, flops=per_element(4),
     decompose=lambda g, out, dim: mul(out, sub(g, sum(mul(g, out), dim=dim, keepdim=True))),
     samples=lambda: [s for s in rows(inputs=2) if s.note not in ("large", "special")],
@@ -99,7 +100,8 @@ def _log_softmax_pullback(g: Any, out: Any, dim: int) -> Any:
 
 
 log_softmax_pullback = op(
-    "log_softmax_pullback", "g - exp(out) sum over dim of g", inputs="g out", torch="torch.ops.aten._log_softmax_backward_data(g, out, dim, g.dtype)",
+    "log_softmax_pullback", "g - exp(out) sum over dim of g", inputs="g out",
+    torch="torch.ops.aten._log_softmax_backward_data(g, out, dim, g.dtype)",
     numpy=_log_softmax_pullback, infer=lambda g, out, dim: same(out), dtypes=arithmetic, flops=per_element(4),
     decompose=lambda g, out, dim: sub(g, mul(exp(out), sum(g, dim=dim, keepdim=True))),
     samples=lambda: [s for s in rows(inputs=2) if s.note not in ("large", "special")],
@@ -120,13 +122,18 @@ def _logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return total if keepdim else total.reshape(reduced(x, dim).shape)
 
 
+def _pull_logsumexp(g: Any, x: Any, out: Any, x_shape: Shape, dim: Any, keepdim: bool) -> Any:
+    return mul(keep(g, x_shape, dim, keepdim), exp(sub(x, keep(out, x_shape, dim, keepdim))))
+
+
 logsumexp = op(
-    "logsumexp", "log(sum over dim of exp(x))", inputs="x", torch="torch.logsumexp(x, tuple(range(x.ndim)) if dim is None else dim, keepdim)",
+    "logsumexp", "log(sum over dim of exp(x))", inputs="x",
+    torch="torch.logsumexp(x, tuple(range(x.ndim)) if dim is None else dim, keepdim)",
     numpy=_logsumexp, infer=reduced, dtypes=floating, flops=per_input_element(3),
-    vjp={"x": lambda g, x, out, x_shape, dim, keepdim: mul(keep(g, x_shape, dim, keepdim), exp(sub(x, keep(out, x_shape, dim, keepdim))))},
+    vjp={"x": _pull_logsumexp},
     samples=lambda: [
         *reductions()(),
-        Sample((np.array([[-inf, -inf], [-inf, 1.0], [inf, 1.0], [inf, -inf]]),), {"dim": (1,)}, smooth=False, note="infinities"),
+        Sample((np.array([[-inf, -inf, inf], [-inf, 1.0, -inf]]),), {"dim": (0,)}, smooth=False, note="infinities"),
         Sample((1000 * randn(3, 4),), {"dim": (1,)}, note="large"),
         Sample((integers(-5, 5, 3, 4),), smooth=False, note="integers"),
     ],
@@ -142,7 +149,9 @@ logcumsumexp = op(
     "logcumsumexp", "out_i = log(sum over k <= i of exp(x_k))", inputs="x", torch="torch.logcumsumexp(x, dim)",
     numpy=accumulate(np.logaddexp), infer=same, dtypes=fractional, flops=per_input_element(3),
     vjp={"x": _pull_logcumsumexp},
-    samples=lambda: [*scans()()[:-1], Sample((50 * randn(3, 4),), {"dim": 1}, note="large"), Sample((np.array([-inf, -inf, 2.0, 1.0]),), {"dim": 0}, smooth=False, note="special")],
+    samples=lambda: [
+        *scans()()[:-1],
+        Sample((50 * randn(3, 4),), {"dim": 1}, note="large"),
+        Sample((np.array([-inf, -inf, 2.0, 1.0]),), {"dim": 0}, smooth=False, note="special"),
+    ],
 )  # fmt: skip
-
-

@@ -37,14 +37,21 @@ def _orders(**params: Any) -> list[Sample]:
         Sample((randn(2, 4, 3),), {"dim": 1, **params}),
         Sample((randn(4, 3).T[::-1],), {"dim": 1, **params}, note="strided"),
         Sample((randn(2, 5).astype(F32),), {"dim": 1, **params}, note="float32"),
-        Sample((np.array([[1.0, nan, -inf, inf, -nan], [0.0, 3.0, nan, 2.0, 1.0]]),), {"dim": 1, **params}, smooth=False, note="special"),
+        Sample(
+            (np.array([[1.0, nan, -inf, inf, -nan], [0.0, 3.0, nan, 2.0, 1.0]]),),
+            {"dim": 1, **params},
+            smooth=False,
+            note="special",
+        ),
         Sample((np.argsort(randn(3, 5)).astype(np.int32),), {"dim": 1, **params}, smooth=False, note="integers"),
     ]
 
 
 sort = op(
-    "sort", "x in order along dim, and where each element stood", inputs="x", outputs=2, torch="torch.sort(x, dim=dim, descending=descending, stable=True)",
-    numpy=_sort, infer=lambda x, dim, descending=False: with_indices(x, dim), dtypes=arithmetic, flops=per_input_element(10),
+    "sort", "x in order along dim, and where each element stood", inputs="x", outputs=2,
+    torch="torch.sort(x, dim=dim, descending=descending, stable=True)",
+    numpy=_sort, infer=lambda x, dim, descending=False: with_indices(x, dim), dtypes=arithmetic,
+    flops=per_input_element(10),
     vjp={"x": lambda g, out1, x_shape, dim: lay_along(g[0], out1, shape=x_shape, dim=dim)},
     samples=lambda: [
         *_orders(),
@@ -61,7 +68,11 @@ sort = op(
 def _topk(x: Any, k: int, dim: int, largest: bool = True) -> Any:
     size = x.shape[dim] if x.ndim else 1
     if not 0 <= k <= size:
-        fail(RangeError, f"topk(): k = {k} is out of range for dim {dim} of size {size}", "ask for at most as many as there are")
+        fail(
+            RangeError,
+            f"topk(): k = {k} is out of range for dim {dim} of size {size}",
+            "ask for at most as many as there are",
+        )
     if x.ndim == 0:
         return (x.copy(), np.zeros((), I64)) if k else (np.empty(0, x.dtype), np.empty(0, I64))
     first = (slice(None),) * dim + (slice(k),)
@@ -80,7 +91,8 @@ def _few(x: Any, k: int, dim: int, largest: bool = True) -> tuple[Spec, Spec]:
 
 
 topk = op(
-    "topk", "the k largest (or smallest) along dim in order, and where they stood", inputs="x", outputs=2, torch="torch.topk(x, k, dim, largest)",
+    "topk", "the k largest (or smallest) along dim in order, and where they stood", inputs="x", outputs=2,
+    torch="torch.topk(x, k, dim, largest)",
     numpy=_topk, infer=_few, dtypes=arithmetic, flops=per_input_element(2),
     vjp={"x": lambda g, out1, x_shape, dim: lay_along(g[0], out1, shape=x_shape, dim=dim)},
     samples=lambda: [
@@ -102,7 +114,9 @@ def _searchsorted(boundaries: Any, x: Any, right: bool = False) -> Any:
     if boundaries.ndim == 1:
         return np.searchsorted(boundaries, x, side)
     if boundaries.shape[:-1] != x.shape[:-1]:
-        raise ValueError("boundaries of several dimensions go with values whose dimensions are the same but for the last")
+        raise ValueError(
+            "boundaries of several dimensions go with values whose dimensions are the same but for the last"
+        )
     out = np.empty(x.shape, I64)
     for row in np.ndindex(x.shape[:-1]):
         out[row] = np.searchsorted(boundaries[row], x[row], side)
@@ -110,12 +124,14 @@ def _searchsorted(boundaries: Any, x: Any, right: bool = False) -> Any:
 
 
 searchsorted = op(
-    "searchsorted", "how many boundaries, in order along the last dim, are < x (with right: <= x)", inputs="boundaries x",
+    "searchsorted", "how many boundaries, in order along the last dim, are < x (with right: <= x)",
+    inputs="boundaries x",
     torch="torch.searchsorted(boundaries.detach(), x.detach(), right=right)",
-    numpy=_searchsorted, infer=lambda boundaries, x, right=False: Spec(x.shape, I64), dtypes=promoting, flops=per_input_element(1),
+    numpy=_searchsorted, infer=lambda boundaries, x, right=False: Spec(x.shape, I64), dtypes=promoting,
+    flops=per_input_element(1),
     samples=lambda: [
         Sample((np.array([1.0, 2.0, 3.0, 3.0, 4.0]), np.array([[0.5, 3.0], [2.5, 9.0]])), smooth=False),
-        Sample((np.array([1.0, 2.0, 3.0, 3.0, 4.0]), np.array([[0.5, 3.0], [2.5, 9.0]])), {"right": True}, smooth=False, note="right"),
+        Sample((np.array([1.0, 3.0, 3.0, 4.0]), np.array([[0.5, 3.0], [2.5, 9.0]])), {"right": True}, smooth=False),
         Sample((np.sort(randn(2, 3, 5)), randn(2, 3, 4)), smooth=False, note="a row each"),
         Sample((np.array([1.0, 2.0]), np.array(1.5)), smooth=False, note="0-d"),
         Sample((np.array([1.0, 2.0]), randn(0, 3)), smooth=False, note="empty"),
@@ -156,10 +172,12 @@ def _distinct_spec(x: Any, dim: int | None = None, consecutive: bool = False) ->
 
 
 distinct = op(
-    "distinct", "the distinct elements (or slices along dim), then zeros; each one's place there; how often it occurs; how many there are",
+    "distinct", "the distinct elements (or slices along dim), then zeros; each x's place there; their counts; how many",
     inputs="x", outputs=4,
-    torch="(lambda n, u, i, c: (F.pad(u, (0,) * (2 * (u.ndim - 1 - (dim or 0)) + 1) + (n - len(c),)), i, F.pad(c, (0, n - len(c))), torch.tensor(len(c))))"
-    "(x.numel() if dim is None else x.shape[dim], *(torch.unique_consecutive(x.detach(), True, True, dim) if consecutive else torch.unique(x.detach(), True, True, True, dim)))",
+    torch="(lambda n, u, i, c: (F.pad(u, (0,) * (2 * (u.ndim - 1 - (dim or 0)) + 1) + (n - len(c),)), i,"
+    " F.pad(c, (0, n - len(c))), torch.tensor(len(c))))"
+    "(x.numel() if dim is None else x.shape[dim], *(torch.unique_consecutive(x.detach(), True, True, dim)"
+    " if consecutive else torch.unique(x.detach(), True, True, True, dim)))",
     numpy=_distinct, infer=_distinct_spec, dtypes=arithmetic, flops=per_input_element(10),
     samples=lambda: [
         Sample((integers(0, 4, 3, 4),), smooth=False),

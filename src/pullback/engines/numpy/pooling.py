@@ -87,7 +87,7 @@ def _window(
     dilation: tuple[int, ...],
     ceil_mode: bool,
 ) -> tuple[list[tuple[tuple[int, ...], Slices, Slices]], Array, Array]:
-    """The taps of a window, how far each lies from its start (the last tap first, after a 0), and where each window starts.
+    """The taps of a window, how far each lies from its start (a 0, then the last tap first), and where windows start.
 
     Positions count in the flattened plane. They are linear in the coordinates, so tap and start just add.
     """

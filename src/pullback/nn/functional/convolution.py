@@ -96,17 +96,24 @@ def _check(
     transposed: bool = False,
 ) -> None:
     """What has to fit together, before any of it is used."""
-    least = {"stride": (1, stride), "dilation": (1, dilation), "padding": (0, *padding), "groups": (1, (groups,))}
-    for name, (bound, *given) in least.items():
-        if min(map(min, given)) < bound:
-            fail(PullbackError, f"{'non-positive' if bound else 'negative'} {name} is not supported, but got {given}")
+    for name, given in ("stride", stride), ("dilation", dilation), ("groups", (groups,)):
+        if min(given) < 1:
+            fail(PullbackError, f"non-positive {name} is not supported, but got {name}={given}")
+    if min(map(min, padding)) < 0:
+        fail(PullbackError, f"negative padding is not supported, but got padding={padding}")
     size, weight = x._array.shape, w._array.shape
-    if len(weight) != n + 2 or weight[0] < groups or weight[0] % groups or min(weight[2:]) < 1:
-        need = f"to be divisible by {groups}" if weight[0] >= groups else f"to be at least {groups}"
+    if len(weight) != n + 2 or min(weight[2:]) < 1:
         fail(
             ShapeError,
-            f"Given groups={groups}, expected weight {need} at dimension 0, but got weight of size {list(weight)} instead",
-            f"the weight has {n + 2} dimensions: (filters, channels / groups, *kernel)",
+            f"expected a {n + 2}-dimensional weight with a kernel, but got weight of size {list(weight)}",
+            "that is (filters, channels / groups, *kernel), or transposed (channels, filters / groups, *kernel)",
+        )
+    if weight[0] < groups or weight[0] % groups:
+        need = "divisible by" if weight[0] >= groups else "at least"
+        fail(
+            ShapeError,
+            f"Given groups={groups}, expected weight to be {need} {groups} at dimension 0, "
+            f"but got weight of size {list(weight)} instead",
         )
     channels, filters = (weight[0], weight[1] * groups) if transposed else (weight[1] * groups, weight[0])
     if size[1] != channels:
@@ -162,7 +169,7 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Slide each filter of `weight` (out, in / groups, kd, kh, kw) through `input` (batch, in, depth, height, width)."""
+    """Slide each filter of `weight` (out, in / groups, *kernel) through `input` (batch, in, depth, height, width)."""
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -198,7 +205,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     x, alone = batched(
         input,
         2,
-        "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: ",
+        "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size for input, but got: ",
     )
     windows = _windows(kernel_size, dilation, padding, stride)
     _count(x._array.shape[2:], windows)
@@ -212,7 +219,7 @@ def fold(
     x, alone = batched(
         input,
         1,
-        "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: ",
+        "Expected 2D or 3D (batch mode) tensor with possibly 0 batch size for input, but got: ",
     )
     windows, size = _windows(kernel_size, dilation, padding, stride), sizes("output_size", output_size, 2)
     taps, count = math.prod(windows["kernel"]), _count(size, windows)
@@ -226,7 +233,8 @@ def fold(
     if columns != count:
         fail(
             ShapeError,
-            f"Given output_size={size} and {windows}, expected size of input's dimension 2 to match the number of windows, {count}, but got {columns}",
+            f"Given output_size={size} and {windows}, expected size of input's dimension 2 to match "
+            f"the number of windows, {count}, but got {columns}",
         )
     return unbatched(folding.col2im(x, size=size, **windows), alone)
 
@@ -249,6 +257,7 @@ def _count(size: Sizes, windows: dict[str, Sizes]) -> int:
     if min(out) < 1:
         fail(
             ShapeError,
-            f"Given spatial size {size} and {windows}, calculated shape of the array of sliding blocks as {out}, but its components must be at least one",
+            f"Given spatial size {size} and {windows}, calculated shape of the array of sliding blocks as {out}, "
+            "but its components must be at least one",
         )
     return math.prod(out)

@@ -97,7 +97,7 @@ def embedding_bag(
     total = sum_(rows if beside is None else where(beside, rows, 0.0), dim=(1,))
     if mode == "sum":
         return total
-    count = input.shape[1] if present is None else clamp(cast(sum_(present, dim=(1,), keepdim=True), dtype=weight.npdtype), min=1.0)
+    count = input.shape[1] if present is None else clamp(cast(sum_(present, dim=(1,), keepdim=True), dtype=weight.npdtype), 1.0, None)
     return div(total, count)
 
 

@@ -110,12 +110,13 @@ def huber_loss(
     _warn_if_broadcast(input, target)
     if delta <= 0:
         fail(PullbackError, f"huber_loss does not support non-positive values for delta, got {delta}")
-    return _weighted(_quadratic_then_linear(abs(sub(input, target)), delta), weight, reduction)
+    loss = _quadratic_then_linear(abs(sub(input, target)), delta)
+    return _reduced(loss if weight is None else mul(loss, weight), reduction)
 
 
 def _quadratic_then_linear(apart: Tensor, knee: float) -> Tensor:
     """q (a - q / 2) with q = min(a, knee)"""
-    q = clamp(apart, max=knee)
+    q = clamp(apart, None, knee)
     return mul(q, sub(apart, mul(q, 0.5)))
 
 
@@ -284,7 +285,7 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1"""
-    apart = where(target != 1, clamp(sub(margin, input), min=0.0), 0.0)
+    apart = where(target != 1, clamp(sub(margin, input), 0.0, None), 0.0)
     return _reduced(add(apart, where(target != -1, input, 0.0)), reduction, size_average, reduce)
 
 
@@ -300,7 +301,7 @@ def margin_ranking_loss(
     """max(0, -t (x1 - x2) + margin)"""
     if not input1.ndim == input2.ndim == target.ndim:
         fail(ShapeError, f"margin_ranking_loss: all inputs should have the same number of dimensions, but they have {input1.ndim}, {input2.ndim} and {target.ndim}")
-    loss = clamp(add(mul(neg(target), sub(input1, input2)), margin), min=0.0)
+    loss = clamp(add(mul(neg(target), sub(input1, input2)), margin), 0.0, None)
     return _reduced(loss, reduction, size_average, reduce)
 
 
@@ -320,7 +321,7 @@ def cosine_embedding_loss(
     dim = (target.ndim,)
     squares = [add(sum_(square(x), dim=dim), 1e-12) for x in (input1, input2)]
     cos = div(sum_(mul(input1, input2), dim=dim), pow(mul(*squares), 0.5))
-    loss = add(where(target == 1, sub(1.0, cos), 0.0), where(target == -1, clamp(sub(cos, margin), min=0.0), 0.0))
+    loss = add(where(target == 1, sub(1.0, cos), 0.0), where(target == -1, clamp(sub(cos, margin), 0.0, None), 0.0))
     return _reduced(loss, reduction, size_average, reduce)
 
 
@@ -426,4 +427,4 @@ def triplet_margin_with_distance_loss(
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))
-    return _reduced(clamp(add(sub(near, far), margin), min=0.0), reduction)
+    return _reduced(clamp(add(sub(near, far), margin), 0.0, None), reduction)

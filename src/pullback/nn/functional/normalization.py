@@ -161,7 +161,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Vectors along dim divided by their p-norm, or by eps if that is larger."""
     dims = normal_dims(dim, input.ndim)
-    result = div(input, clamp(norm(input, p=p, dim=dims, keepdim=True), min=eps))
+    result = div(input, clamp(norm(input, p=p, dim=dims, keepdim=True), eps, None))
     return result if out is None else write(out, result)
 
 
@@ -169,7 +169,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """x1 . x2 / (|x1| |x2|) along dim, no norm taken smaller than eps."""
     n = max(x1.ndim, x2.ndim)
     dim = normal_dim(dim, n) - n  # from the end, so that it means the same in both
-    one, other = (div(x, clamp(norm(x, p=2.0, dim=(dim + x.ndim,), keepdim=True), min=eps)) for x in (x1, x2))
+    one, other = (div(x, clamp(norm(x, p=2.0, dim=(dim + x.ndim,), keepdim=True), eps, None)) for x in (x1, x2))
     return mul(one, other).sum(dim)
 
 

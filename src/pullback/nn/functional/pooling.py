@@ -13,23 +13,19 @@ from ...ops import pooling as ops
 from ...tensor import Tensor
 from .arguments import Sizes, batched, sizes, unbatched
 
-# -- what the arguments must be ------------------------------------------------------------------------------------------
+# -- what the arguments must be ----------------------------------------------------------------------------------------
 
 
 def _planes(name: str, n: int, x: Tensor) -> tuple[Tensor, bool]:
     """x with a batch in front; all other dimensions have elements."""
-    x, alone = batched(
-        x,
-        n,
-        f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:",
-    )
+    expected = f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+    x, alone = batched(x, n, f"{expected}but got:")
     shape = x._array.shape
     if 0 in shape[1:]:
-        empty = shape.index(0, 1)
         fail(
             ShapeError,
-            f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(shape)}: "
-            f"Expected input to have non-zero size for non-batch dimensions, but dimension {empty} is empty",
+            f"{expected}but got:{list(shape)}: Expected input to have non-zero size for non-batch dimensions, "
+            f"but dimension {shape.index(0, 1)} is empty",
         )
     return x, alone
 
@@ -58,7 +54,8 @@ def _windows(
         if 2 * p > k:
             fail(
                 PullbackError,
-                f"{name}: pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}",
+                f"{name}: pad should be at most half of effective kernel size, "
+                f"but got pad={p}, kernel_size={k} and dilation={d}",
             )
         free = m + 2 * p - d * (k - 1) - 1
         counts.append((-(-free // s) if ceil_mode else free // s) + 1)
@@ -87,7 +84,7 @@ def _numeric(name: str, x: Tensor, kinds: Any) -> None:
         fail(DTypeError, f'"{name}" not implemented for {x.dtype}', "convert the input to a floating point type")
 
 
-# -- maxima --------------------------------------------------------------------------------------------------------------
+# -- maxima ------------------------------------------------------------------------------------------------------------
 
 
 def _max_pool(
@@ -171,7 +168,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """The maximum of each window of (batch, channels, height, width); with return_indices, its place in the plane too."""
+    """The maximum of each window of (batch, channels, height, width); with return_indices, its place too."""
     pooled = _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
     return pooled if return_indices else pooled[0]
 
@@ -248,7 +245,8 @@ def _max_unpool(
     if indices.shape != x.shape:
         fail(
             ShapeError,
-            f"{name}(): Expected shape of indices to be same as that of the input tensor ({list(x.shape)}) but got indices tensor with shape: {list(indices.shape)}",
+            f"{name}(): Expected shape of indices to be same as that of the input tensor ({list(x.shape)}) "
+            f"but got indices tensor with shape: {list(indices.shape)}",
         )
     (x, alone), (places, _) = _planes(name, n, x), _planes(name, n, indices)
     kernel, padding = sizes("kernel_size", kernel, n), sizes("padding", padding, n)
@@ -264,7 +262,8 @@ def _max_unpool(
     if where.size and not 0 <= (wrong := where.max() if where.min() >= 0 else where.min()) < math.prod(size):
         fail(
             RangeError,
-            f"{name}(): Found an invalid max index: {int(wrong)} (output volumes are of size {'x'.join(map(str, size))})",
+            f"{name}(): Found an invalid max index: {int(wrong)} "
+            f"(output volumes are of size {'x'.join(map(str, size))})",
         )
     return unbatched(ops.max_unpool(x, places, size=size), alone)
 
@@ -290,7 +289,7 @@ def max_unpool3d(
     return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
-# -- means ---------------------------------------------------------------------------------------------------------------
+# -- means -------------------------------------------------------------------------------------------------------------
 
 
 def _avg_pool(

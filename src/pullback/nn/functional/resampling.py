@@ -142,7 +142,7 @@ def grid_sample(
         for _, weight in corner:
             value = value * weight
         total = total + where(inside, value, 0.0)
-    return total
+    return total  # type: ignore[no-any-return]
 
 
 def _read(x: Tensor, at: list[Any], size: Sizes) -> tuple[Any, Any]:
@@ -224,7 +224,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
     if n not in (2, 3):
         raise NotImplementedError(
-            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size {size}."
+            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms. Got size {size}."
         )
     if tuple(theta.shape) != (size[0], n, n + 1):
         raise ValueError(
