@@ -31,6 +31,10 @@ class RangeError(PullbackError, IndexError):
     """An index or a dimension points outside the tensor."""
 
 
+class LinAlgError(PullbackError):
+    """A matrix cannot be inverted or factored."""
+
+
 class GradientError(PullbackError):
     """The graph cannot give the gradient asked for."""
 

@@ -270,7 +270,7 @@ class Applied(Node):
             self._refuse(DTypeError, what, "wrap it: pullback.tensor(value)")
         if not self.tensors[i]:
             what = (
-                f"returned a gradient different from None at position {i}, but that input of forward was not a Tensor"
+                f"returned a gradient different than None at position {i + 1}, but that input of forward is no Tensor"
             )
             self._refuse(GradientError, what, "return None there")
         e = self.edges[i]

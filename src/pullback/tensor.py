@@ -149,7 +149,7 @@ class Tensor:
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
     _id = 0  # place in the order of the tape, given at first use as a leaf
-    _cut: tuple[str, errors.Position, Any] | None = None  # why the graph ends here, for why_grad()
+    _cut: Any = None  # how and where the graph was cut here, for why_grad()
     _array: Any
     _storage: Storage
 

@@ -12,7 +12,7 @@ import pullback
 
 from . import writes
 
-FEW = settings(derandomize=True, deadline=None, max_examples=150)
+FEW = settings(derandomize=True, deadline=None, max_examples=300)
 MANY = settings(derandomize=True, deadline=None, max_examples=5000)
 
 

@@ -23,7 +23,7 @@ class Dual:
     recording = True
 
     def __init__(self, v: np.ndarray[Any, Any], d: np.ndarray[Any, Any] | None = None) -> None:
-        self.v = v
+        self.v = np.asarray(v)  # NumPy makes scalars of 0-d results
         self.d = np.zeros((*v.shape, START.size)) if d is None or not Dual.recording else d
 
     shape = property(lambda self: self.v.shape)
@@ -47,6 +47,12 @@ class Dual:
 
     def unsqueeze(self, dim: int) -> Dual:
         return Dual.viewing(self.v[None], self.d[None])
+
+    def unbind(self, dim: int) -> list[Dual]:
+        return [self[i] for i in range(len(self.v))]
+
+    def chunk(self, chunks: int, dim: int) -> list[Dual]:
+        return [self[: (len(self.v) + 1) // 2]]
 
     def view(self, size: int) -> Dual:
         return Dual.viewing(self.v.reshape(-1), self.d.reshape(-1, START.size))
@@ -89,11 +95,33 @@ class Dual:
     def zero_(self) -> Dual:
         return self.copy_(0.0)
 
+    def div_(self, y: Any) -> Dual:
+        return self.copy_(Dual(self.v / y, self.d / y))
+
+    def exp_(self) -> Dual:
+        v = np.exp(self.v)
+        return self.copy_(Dual(v, self.d * v[..., None]))
+
+    def clamp_(self, low: float, high: float) -> Dual:
+        inside = (self.v >= low) & (self.v <= high)
+        return self.copy_(Dual(np.clip(self.v, low, high), self.d * inside[..., None]))
+
+    def __gt__(self, y: float) -> Any:
+        return self.v > y
+
+    def masked_fill_(self, mask: Any, value: float) -> Dual:
+        return self.copy_(Dual(np.where(mask, value, self.v), np.where(mask[..., None], 0.0, self.d)))
+
     def tanh_(self) -> Dual:
         return self.copy_(self.tanh())
 
     def __setitem__(self, key: Any, y: Any) -> None:
-        self[key].copy_(y)
+        if not isinstance(key, (list, np.ndarray)):
+            self[key].copy_(y)
+            return
+        self.v[key] = y
+        if Dual.recording:
+            self.d[key] = 0.0
 
 
 class unrecorded:  # noqa: N801 (stands where no_grad does)
@@ -126,6 +154,8 @@ VIEWS: dict[str, Callable[[Any, Any], Any]] = {
     "transpose": lambda x, y: x.t() if x.ndim == 2 else x[...],
     "unsqueeze": lambda x, y: x.unsqueeze(0) if x.ndim < 3 else x[...],
     "flat": lambda x, y: x.view(-1),
+    "unbind": lambda x, y: x.unbind(0)[-1] if x.ndim else x[...],
+    "chunk": lambda x, y: x.chunk(2, 0)[0] if x.ndim else x[...],
     "detach": lambda x, y: x.detach(),
 }
 VALUES: dict[str, Callable[[Any, Any], Any]] = {
@@ -143,6 +173,12 @@ WRITES: dict[str, Callable[[Any, Any], Any]] = {
     "+=": augmented,
     "part *=": lambda x, y: augmented_part(x, y) if x.ndim else None,
     "tanh_": lambda x, y: x.tanh_(),
+    "div_": lambda x, y: x.div_(1.25),
+    "exp_": lambda x, y: x.clamp_(-2.0, 0.5137).exp_(),
+    "clamp_": lambda x, y: x.clamp_(-0.2612, 0.5137),
+    "masked_fill_": lambda x, y: x.masked_fill_(x > 0.3117, 0.2),
+    "set picked": lambda x, y: put([0, -1])(x, 0.75) if x.ndim else None,
+    "set where": lambda x, y: put(x > 0.3117)(x, 0.1) if x.ndim else None,
     "fill_": lambda x, y: x.fill_(0.25),
     "zero_": lambda x, y: x.zero_(),
     "copy_": lambda x, y: x.copy_(y),

@@ -1,6 +1,33 @@
 """The functions and methods PyTorch users know, over the ops."""
 
-from . import arithmetic, compare, conversion, counting, creation, differentiate, display, einsum, extremes, files, indexing, joining, linear_algebra, operators, pointwise, random, reduction, scan, shape, softmax, sorting
+from __future__ import annotations
+
+from . import (
+    arithmetic,
+    brackets,
+    compare,
+    conversion,
+    counting,
+    creation,
+    differentiate,
+    display,
+    einsum,
+    extremes,
+    files,
+    indexing,
+    joining,
+    linear_algebra,
+    operators,
+    pointwise,
+    random,
+    rearranging,
+    reduction,
+    scan,
+    scattering,
+    shape,
+    softmax,
+    sorting,
+)
 from .expose import PUBLIC
 
 __all__ = ["PUBLIC"]

@@ -11,7 +11,7 @@ from .. import gradients
 from ..dtypes import FLOATS
 from ..errors import DTypeError, GradientError, Position, fail, here
 from ..hooks import Handle, Hook, add_last, retain
-from ..tape import Node, Pick, edge
+from ..tape import Node, Pick, edge, next_id
 from ..tensor import Tensor, alias
 from .expose import public
 
@@ -21,6 +21,7 @@ class Cut(NamedTuple):
 
     what: str
     position: Position
+    time: int  # by the tape's counter
     source: Callable[[], Any]  # a weak reference to the node or leaf whose value it was
 
 
@@ -30,7 +31,7 @@ CUTS: deque[Cut] = deque(maxlen=100)  # the latest ones, for why_grad(); they ke
 def cut(y: Tensor, x: Tensor, what: str) -> Tensor:
     """Note that y holds x's value without its history."""
     if x.requires_grad:
-        y._cut = Cut(what, here(), weakref.ref(x if x._node is None else x._node))
+        y._cut = Cut(what, here(), next_id(), weakref.ref(x if x._node is None else x._node))
         CUTS.append(y._cut)
     return y
 

@@ -39,7 +39,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out
         ranks = [x._array.ndim for x in tensors if x._array.shape != (0,)]
         dim = normal_dim(dim, ranks[0] if ranks else 1)
     result = ops.cat(*tensors, dim=dim)
-    return result if out is None else write(out, result)  # type: ignore[no-any-return]
+    return result if out is None else write(out, result)
 
 
 also_known_as(cat, "concat", "concatenate", method=False)
@@ -51,7 +51,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None)
     if not tensors:
         fail(ShapeError, "stack expects a non-empty TensorList")
     result = ops.stack(*tensors, dim=normal_dim(dim, tensors[0]._array.ndim + 1) if dim else 0)
-    return result if out is None else write(out, result)  # type: ignore[no-any-return]
+    return result if out is None else write(out, result)
 
 
 @public(method=False)
@@ -73,7 +73,10 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 def _at_least(tensors: tuple[Any, ...], grown: Any) -> Any:
-    out = [x if grown(x._array.shape) == x._array.shape else reshape(x, shape=grown(x._array.shape)) for x in several(tensors)]
+    out = [
+        x if grown(x._array.shape) == x._array.shape else reshape(x, shape=grown(x._array.shape))
+        for x in several(tensors)
+    ]
     return out[0] if len(tensors) == 1 and isinstance(tensors[0], Tensor) else tuple(out)
 
 
@@ -112,7 +115,9 @@ def block_diag(*tensors: Tensor) -> Tensor:
     width, left, rows = sum(b._array.shape[1] for b in blocks), 0, []
     for b in blocks:
         if b._array.ndim > 2:
-            fail(ShapeError, f"block_diag: Input tensors must have 2 or fewer dimensions, one has shape {list(b.shape)}")
+            fail(
+                ShapeError, f"block_diag: Input tensors must have 2 or fewer dimensions, one has shape {list(b.shape)}"
+            )
         n = b._array.shape[1]
         rows.append(pad(b, padding=((0, 0), (left, width - left - n))))
         left += n
@@ -132,12 +137,19 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     n, piece = shape[d], split_size_or_sections
     if isinstance(piece, int):
         if piece < 0 or (piece == 0 and n):
-            fail(ShapeError, f"split_size can only be 0 if dimension size is 0, but got split_size {piece} and dimension size {n}")
+            fail(
+                ShapeError,
+                f"split_size can only be 0 if dimension size is 0, but got split_size {piece} and dimension size {n}",
+            )
         sizes = tuple([min(piece, n - start) for start in range(0, n, piece or 1)]) or (0,)
     else:
         sizes = numbers(tuple(piece))
         if sum(sizes) != n or min(sizes, default=0) < 0:
-            fail(ShapeError, f"split_with_sizes expects split_sizes to sum exactly to {n} (the size of dimension {d}), but got {list(sizes)}")
+            fail(
+                ShapeError,
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (the size of dimension {d}), but got "
+                f"{list(sizes)}",
+            )
     return ops.split(tensor, sizes=sizes, dim=d)  # type: ignore[no-any-return]
 
 
@@ -170,7 +182,9 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         return ops.split(input, sizes=(least + 1,) * more + (least,) * (where - more), dim=d)  # type: ignore[no-any-return]
     bounds = [slice(i, None).indices(n)[0] for i in numbers(tuple(where))]
     key = (slice(None),) * d
-    return tuple([slice_(input, key=(*key, slice(a, max(a, b)))) for a, b in zip([0, *bounds], [*bounds, n], strict=True)])
+    return tuple(
+        [slice_(input, key=(*key, slice(a, max(a, b)))) for a, b in zip([0, *bounds], [*bounds, n], strict=True)]
+    )
 
 
 def _splitter(name: str, dim: int, rank: int) -> None:
@@ -178,7 +192,10 @@ def _splitter(name: str, dim: int, rank: int) -> None:
     def split_along(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         n = input._array.ndim
         if n < rank:
-            fail(ShapeError, f"{name} requires a tensor with at least {rank} dimension, but got a tensor with {n} dimensions!")
+            fail(
+                ShapeError,
+                f"{name} requires a tensor with at least {rank} dimension, but got a tensor with {n} dimensions!",
+            )
         return tensor_split(input, indices_or_sections, 0 if n == 1 else dim)
 
     split_along.__doc__ = f"tensor_split along dimension {dim}."
@@ -225,7 +242,9 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
 def broadcast_shapes(*shapes: Any) -> Any:
     """The common shape of tensors of these shapes."""
     try:
-        return Size(broadcast(*[Shaped((s,) if isinstance(s, int) else tuple(s)) for s in shapes])) if shapes else Size(())
+        return (
+            Size(broadcast(*[Shaped((s,) if isinstance(s, int) else tuple(s)) for s in shapes])) if shapes else Size(())
+        )
     except ValueError as error:
         fail(ShapeError, f"broadcast_shapes: {error}")
 
@@ -250,7 +269,12 @@ def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
     shape = [0] * n
     for x, d in zip(xs, places, strict=True):
         shape[d] = x._array.size
-    return tuple([expand(reshape(x, shape=tuple(x._array.size if e == d else 1 for e in range(n))), shape=tuple(shape)) for x, d in zip(xs, places, strict=True)])
+    return tuple(
+        [
+            expand(reshape(x, shape=tuple(x._array.size if e == d else 1 for e in range(n))), shape=tuple(shape))
+            for x, d in zip(xs, places, strict=True)
+        ]
+    )
 
 
 @public(method=False)

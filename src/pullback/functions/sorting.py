@@ -94,7 +94,7 @@ def searchsorted(
         if sorter.shape != sorted_sequence.shape:
             fail(
                 ShapeError,
-                f"searchsorted(): sequence {list(sorted_sequence.shape)} and sorter {list(sorter.shape)} differ in shape",
+                f"searchsorted(): a sorter {list(sorter.shape)} does not fit a sequence {list(sorted_sequence.shape)}",
             )
         sorted_sequence = gather(sorted_sequence, sorter, dim=sorted_sequence._array.ndim - 1)
     values = input if isinstance(input, Tensor) else tensor(input)

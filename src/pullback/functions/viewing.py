@@ -6,7 +6,7 @@ from typing import Any
 
 from ..modes import MODES
 from ..ops.record import PLAIN, WATCHERS, Op
-from ..tape import apply, edge, leave_node
+from ..tape import Edge, apply, edge, leave_node
 from ..tensor import Tensor, look_through, shares, wrap
 
 
@@ -23,9 +23,9 @@ def see(op: Op, x: Tensor, params: dict[str, Any]) -> Tensor:
     if shares(array, x):
         look_through(x, view, op, params)
     if MODES.grad:
-        e = x._node
+        e: Edge | None = x._node
         if e is None or x._base is not None:
             e = edge(x)
         if e is not None:
-            leave_node(op, (x,), (source,), (e,), 0b11, (view,), params)
+            leave_node(op, (x,), (source,), [e], 0b11, (view,), params)
     return view

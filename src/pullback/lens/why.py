@@ -32,6 +32,7 @@ REASONS = {
     "tanh": "it is saturated: its slope has rounded to 0",
     "softmax": "it is saturated: one value has all the weight",
 }
+UNUSED = "No recorded op has used it. Ops inside no_grad() are not recorded; is it part of the model at all?"
 
 
 @public(function=False)
@@ -44,9 +45,12 @@ def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
     if not w.requires_grad:
         yield from not_wanted(w)
         return
+    grad = w.grad
+    if w._node is None and w._id == 0 and grad is None:
+        yield f".grad is None. {UNUSED}"
+        return
     e = edge(w)
     assert e is not None
-    grad = w.grad
     if grad is not None:
         yield f".grad is {brief(grad._array)}" + ("" if nonzero(grad._array) else ": all zero")
     elif isinstance(e, Node) and not w.retains_grad:
@@ -56,8 +60,6 @@ def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
         yield ".grad is None."
     if loss is not None:
         yield from between(w, e, loss)
-    elif grad is None and isinstance(e, Tensor) and e._id == 0:
-        yield "  No recorded op has used it. Ops inside no_grad() are not recorded; is it part of the model at all?"
     elif grad is None:
         yield "  Either backward() has not been called since .grad was cleared, or what was computed from this does not"
         yield "  lead to the loss. why_grad(loss) searches the graph between the two."
@@ -69,7 +71,7 @@ def not_wanted(w: Tensor) -> Iterator[str]:
     if w.npdtype not in FLOATS:
         yield f"It cannot have a gradient: {w.dtype} is not a floating point type, and casting to it cuts the graph."
     elif w._cut is not None:
-        yield f"It does not require grad: {describe(Cut(*w._cut))}."
+        yield f"It does not require grad: {describe(w._cut)}."
     else:
         yield "It does not require grad: it was made without requires_grad=True, computed inside no_grad(), or computed"
         yield "from tensors none of which requires grad. Call requires_grad_() on it before it is used."
@@ -86,8 +88,6 @@ def between(w: Tensor, e: Edge, loss: Tensor) -> Iterator[str]:
     leads = set(reachable([top], {e}))
     if top not in leads:
         yield "  No path of the graph leads from the loss to it."
-        if isinstance(e, Tensor) and e._id == 0:
-            yield "  No recorded op has used it."
         yield from cuts(e)
         return
     yield f"  The loss depends on it, through {len(leads) - 1} ops and leaves."
@@ -127,6 +127,8 @@ def cuts(e: Edge) -> Iterator[str]:
     certain, possible = {}, {}
     for cut in reversed(CUTS):
         source = cut.source()
+        if cut.time < e._id:
+            break
         if source is None:
             possible[show(cut.position)] = cut
         elif source is e or (isinstance(source, Node) and e in set(reachable([source], None))):

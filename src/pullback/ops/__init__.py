@@ -1,6 +1,6 @@
 """All ops, each one record; `record.py` says what a record holds. Import an op from the file of its family."""
 
-from . import activation, along, arithmetic, attention, compare, convolution, counting, create, extremes, folding, indexing, joining, losses, matmul, normalization, norms, pointwise, pooling, random, reduction, resampling, scan, shape, softmax, sorting, strided
+from . import activation, along, arithmetic, attention, compare, convolution, counting, create, decompositions, extremes, folding, indexing, joining, losses, matmul, normalization, norms, pointwise, pooling, random, reduction, resampling, scan, shape, softmax, sorting, strided
 from .record import OPS
 
 __all__ = ["OPS"]

@@ -17,7 +17,8 @@ from .shape import laid, reshape, slice_, unslice
 
 # In PyTorch's expressions: x at `index`.
 KEY = (
-    "[tuple((index if len(dims) == 1 else index[dims.index(d)]) if d in dims else slice(None) for d in range(dims[-1] + 1))]"
+    "[tuple((index if len(dims) == 1 else index[dims.index(d)]) if d in dims else slice(None)"
+    " for d in range(dims[-1] + 1))]"
 )
 
 # An `index` over one dimension is an array of places along it. Over k dimensions `dims` (in rising order) it has shape
@@ -60,6 +61,12 @@ def check(index: Any, size: int, dim: int, wrap: bool = False) -> Any:
     return index
 
 
+def not_negative(index: Any, size: int, dim: int) -> None:
+    """The lower end of `check`, where NumPy itself looks at the upper one before it does anything."""
+    if index.size and (low := minimum(index, axis=None)) < 0:
+        raise IndexError(f"index {low} is out of bounds for dimension {dim} with size {size}")
+
+
 def _add_at(out: Any, index: Any, values: Any, dims: Shape, wrap: bool) -> None:
     """out[index] += values, every one of them. On flat memory np.add.at is 5 times as fast as on rows."""
     front = dims[0] if dims[-1] - dims[0] + 1 == len(dims) else 0
@@ -87,7 +94,7 @@ def _add_at(out: Any, index: Any, values: Any, dims: Shape, wrap: bool) -> None:
 def _take_at(x: Any, index: Any, dims: Shape, wrap: bool = True) -> Any:
     if not wrap:
         for i, d in zip(each(index, dims), dims, strict=True):
-            check(i, x.shape[d], d)
+            not_negative(i, x.shape[d], d)
     if len(dims) == 1 and (x.flags.c_contiguous or not index.ndim):  # twice as fast; but it would copy x to make it so
         return x.take(index, axis=dims[0])
     return x[at(index, dims)]
@@ -112,7 +119,7 @@ def put_into(out: Any, index: Any, values: Any, dims: Shape, accumulate: bool = 
         return
     if not wrap:
         for i, d in zip(each(index, dims), dims, strict=True):
-            check(i, out.shape[d], d)
+            not_negative(i, out.shape[d], d)
     out[at(index, dims)] = values
 
 
@@ -123,7 +130,8 @@ def _adds(arrays: Any, params: dict[str, Any], out: Any) -> int:
 
 take_at = op(
     "take_at", "x[..., index, ...]", inputs="x index", torch=f"x{KEY}",
-    numpy=_take_at, infer=lambda x, index, dims, wrap=True: Spec(region(x.shape, index.shape, dims), x.dtype), dtypes=per_input,
+    numpy=_take_at, infer=lambda x, index, dims, wrap=True: Spec(region(x.shape, index.shape, dims), x.dtype),
+    dtypes=per_input,
     vjp={"x": lambda g, index, x_shape, dims: lay_at(g, index, shape=x_shape, dims=dims)},
     samples=lambda: [
         Sample((randn(4, 3), integers(-4, 4, 5)), {"dims": (0,)}),
@@ -153,25 +161,28 @@ lay_at = op(
 
 put_at = op(
     "put_at", "x, but out[..., index, ...] = values (accumulate: += values)", inputs="x index values",
-    torch=f"x.reshape(-1).index_put((torch.arange(x.numel()).reshape(x.shape){KEY},), values, accumulate).reshape(x.shape)",
-    numpy=_put_at, infer=lambda x, index, values, dims, accumulate=False, wrap=True: Spec(x.shape, x.dtype), dtypes=arithmetic,
-    flops=lambda arrays, params, out: math.prod(region(arrays[0].shape, arrays[1].shape, params["dims"])) if params.get("accumulate") else 0,
+    torch=f"x.flatten().index_put((torch.arange(x.numel()).view(x.shape){KEY},), values, accumulate).view(x.shape)",
+    numpy=_put_at, infer=lambda x, index, values, dims, accumulate=False, wrap=True: Spec(x.shape, x.dtype),
+    dtypes=arithmetic,
+    flops=lambda arrays, params, out:
+        math.prod(region(arrays[0].shape, arrays[1].shape, params["dims"])) if params.get("accumulate") else 0,
     broadcasts=True,
     # what was written over does not count; what was written counts where it went
-    vjp={"x": lambda g, index, dims, accumulate, wrap: g if accumulate else put_at(g, index, full_like(g, value=0.0, shape=()), dims=dims, wrap=wrap),
+    vjp={"x": lambda g, index, dims, accumulate, wrap:
+         g if accumulate else put_at(g, index, full_like(g, value=0.0, shape=()), dims=dims, wrap=wrap),
          "values": lambda g, index, dims, wrap: take_at(g, index, dims=dims, wrap=wrap)},
     samples=lambda: [
         Sample((randn(4, 3), np.array([2, -4]), randn(2, 3)), {"dims": (0,)}),
-        Sample((randn(4, 3), integers(0, 4, 5), randn(5, 1)), {"dims": (0,), "accumulate": True}, note="adding, broadcast"),
+        Sample((randn(4, 3), integers(0, 4, 5), randn(5, 1)), {"dims": (0,), "accumulate": True}, note="broadcast"),
         Sample((randn(4, 3).T, np.array([[0, 2], [1, 1]]), randn()), {"dims": (0, 1)}, note="0-d value"),
-        Sample((randn(3, 4, 2), integers(0, 3, 2, 5), randn(5, 2)), {"dims": (0, 1), "accumulate": True}, note="two neighbours"),
+        Sample((randn(3, 4, 2), integers(0, 3, 2, 5), randn(5, 2)), {"dims": (0, 1), "accumulate": True}, note="two"),
         Sample((randn(6)[::-2], integers(0, 3, 4), randn(4)), {"dims": (0,), "accumulate": True}, note="negative step"),
         Sample((randn(4), integers(0, 1, 0), randn(0)), {"dims": (0,)}, note="nothing"),
     ],
 )  # fmt: skip
 
 
-# -- along one dimension: gather and scatter ----------------------------------------------------------------------------
+# -- along one dimension: gather and scatter -------------------------------------------------------------------------
 
 
 def _grid(index: Any, dim: int) -> tuple[Any, ...]:
@@ -188,11 +199,13 @@ def _check_along(x: Any, index: Any, dim: int, src: Any = None) -> None:
     """`index` fits into x (other than along dim) and into src, and points into x."""
     if index.ndim != max(x.ndim, 1) and index.size:
         raise ValueError(f"index has {index.ndim} dimensions, but the tensor has {x.ndim}")
-    if any([m > n for d, (m, n) in enumerate(zip(index.shape, x.shape, strict=False)) if d != dim]):
-        raise ValueError(f"index of shape {list(index.shape)} reaches outside the tensor's {list(x.shape)} beside dimension {dim}")
-    if src is not None and (src.ndim != index.ndim or any([m > n for m, n in zip(index.shape, src.shape, strict=True)])):
+    if any(m > n for d, (m, n) in enumerate(zip(index.shape, x.shape, strict=False)) if d != dim):
+        raise ValueError(
+            f"index of shape {list(index.shape)} reaches outside the tensor's {list(x.shape)} beside dimension {dim}"
+        )
+    if src is not None and (src.ndim != index.ndim or any(m > n for m, n in zip(index.shape, src.shape, strict=True))):
         raise ValueError(f"index of shape {list(index.shape)} reaches outside the source's {list(src.shape)}")
-    check(index, x.shape[dim], dim)
+    not_negative(index, x.shape[dim], dim)
 
 
 def corner(shape: Shape) -> tuple[slice, ...]:
@@ -221,6 +234,7 @@ def scatter_into(out: Any, index: Any, src: Any, dim: int) -> None:
 def _combine(ufunc: np.ufunc, x: Any, index: Any, src: Any, dim: int) -> Any:
     """x with ufunc(x[...], src) at the places of `index`, one after the other. Flat memory is the fast case."""
     _check_along(x, index, dim, src)
+    check(index, x.shape[dim], dim)
     out = x.copy()
     grid: Any = 0
     for d, i in enumerate(_grid(index, dim)):
@@ -237,10 +251,18 @@ def _back_to_source(picked: Any, index_shape: Shape, src_shape: Shape) -> Any:
     return picked if index_shape == src_shape else unslice(picked, shape=src_shape, key=corner(index_shape))
 
 
+def _gather_to_source(g: Any, index: Any, index_shape: Shape, src_shape: Shape, dim: int) -> Any:
+    return _back_to_source(gather(g, index, dim=dim), index_shape, src_shape)
+
+
 def _scatter_samples(**params: Any) -> Any:
     return lambda: [
         Sample((randn(3, 4), np.array([[0, 1, 2, 0], [2, 0, 1, 1]]), randn(2, 4)), {"dim": 0, **params}),
-        Sample((randn(4, 3).T, np.array([[3, 0], [1, 2]]), randn(3, 5)[:, ::2]), {"dim": 1, **params}, note="strided, larger source"),
+        Sample(
+            (randn(4, 3).T, np.array([[3, 0], [1, 2]]), randn(3, 5)[:, ::2]),
+            {"dim": 1, **params},
+            note="strided, larger source",
+        ),
         Sample((randn(4), np.array([3, 1]), randn(2)), {"dim": 0, **params}, note="1-D"),
         Sample((randn(2, 3, 4), np.array([[[2, 1], [0, 0]]]), randn(1, 2, 2)), {"dim": 1, **params}, note="3-D"),
         Sample((randn(3, 4), np.zeros((0, 4), np.int64), randn(0, 4)), {"dim": 0, **params}, note="nothing"),
@@ -248,7 +270,8 @@ def _scatter_samples(**params: Any) -> Any:
 
 
 gather = op(
-    "gather", "out[i, j] = x[index[i, j], j] for dim 0, and so on", inputs="x index", torch="torch.gather(x, dim, index)",
+    "gather", "out[i, j] = x[index[i, j], j] for dim 0, and so on", inputs="x index",
+    torch="torch.gather(x, dim, index)",
     numpy=_gather, infer=lambda x, index, dim: Spec(index.shape, x.dtype), dtypes=per_input,
     vjp={"x": lambda g, index, x_shape, dim: scatter_add(full_like(g, value=0.0, shape=x_shape), index, g, dim=dim)},
     samples=lambda: [
@@ -261,19 +284,25 @@ gather = op(
 )  # fmt: skip
 
 scatter = op(
-    "scatter", "x, but out[index[i, j], j] = src[i, j] for dim 0, and so on", inputs="x index src", torch=f"torch.scatter(x, dim, index, src if isinstance(src, float) else {REACHED})",
+    "scatter", "x, but out[index[i, j], j] = src[i, j] for dim 0, and so on", inputs="x index src",
+    torch=f"torch.scatter(x, dim, index, src if isinstance(src, float) else {REACHED})",
     numpy=_scatter, infer=lambda x, index, src, dim: Spec(x.shape, x.dtype), dtypes=per_input,
     vjp={"x": lambda g, index, dim: scatter(g, index, 0.0, dim=dim),
-         "src": lambda g, index, index_shape, src_shape, dim: _back_to_source(gather(g, index, dim=dim), index_shape, src_shape)},
-    samples=lambda: [*_scatter_samples()(), Sample((randn(3, 4), integers(0, 3, 2, 4), 1.5), {"dim": 0}, note="number")],
+         "src": _gather_to_source},
+    samples=lambda: [
+        *_scatter_samples()(),
+        Sample((randn(3, 4), integers(0, 3, 2, 4), 1.5), {"dim": 0}, note="number"),
+    ],
 )  # fmt: skip
 
 scatter_add = op(
-    "scatter_add", "x, but out[index[i, j], j] += src[i, j] for dim 0, and so on", inputs="x index src", torch=f"torch.scatter_add(x, dim, index, {REACHED})",
+    "scatter_add", "x, but out[index[i, j], j] += src[i, j] for dim 0, and so on", inputs="x index src",
+    torch=f"torch.scatter_add(x, dim, index, {REACHED})",
     numpy=lambda x, index, src, dim: _combine(np.add, x, index, src, dim),
-    infer=lambda x, index, src, dim: Spec(x.shape, x.dtype), dtypes=arithmetic, flops=lambda arrays, params, out: math.prod(arrays[1].shape),
+    infer=lambda x, index, src, dim: Spec(x.shape, x.dtype), dtypes=arithmetic,
+    flops=lambda arrays, params, out: math.prod(arrays[1].shape),
     vjp={"x": lambda g: g,
-         "src": lambda g, index, index_shape, src_shape, dim: _back_to_source(gather(g, index, dim=dim), index_shape, src_shape)},
+         "src": _gather_to_source},
     samples=_scatter_samples(),
 )  # fmt: skip
 
@@ -283,7 +312,13 @@ _UFUNCS = {"sum": np.add, "mean": np.add, "prod": np.multiply, "amax": np.maximu
 def _identity(reduce: str, dtype: np.dtype[Any]) -> Any:
     """What changes nothing when it is combined."""
     if reduce in ("amax", "amin"):
-        low, high = (-np.inf, np.inf) if dtype in FLOATS else (False, True) if dtype == BOOL else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        low, high = (
+            (-np.inf, np.inf)
+            if dtype in FLOATS
+            else (False, True)
+            if dtype == BOOL
+            else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        )
         return low if reduce == "amax" else high
     return 1 if reduce == "prod" else 0
 
@@ -292,13 +327,29 @@ def _scatter_reduce(x: Any, index: Any, src: Any, dim: int, reduce: str, include
     start = x if include_self else _scatter(x, index, _identity(reduce, x.dtype), dim)
     out = _combine(_UFUNCS[reduce], start, index, src, dim)
     if reduce == "mean":
-        count = _combine(np.add, np.ones(x.shape, np.int64) if include_self else _scatter(np.ones(x.shape, np.int64), index, 0, dim), index, np.ones(src.shape, np.int64), dim)
+        count = _combine(
+            np.add,
+            np.ones(x.shape, np.int64) if include_self else _scatter(np.ones(x.shape, np.int64), index, 0, dim),
+            index,
+            np.ones(src.shape, np.int64),
+            dim,
+        )
         out = np.divide(out, count, dtype=x.dtype) if x.dtype in FLOATS else (out // count).astype(x.dtype)
     return out
 
 
 def _unscatter_reduce(
-    g: Any, x: Any, index: Any, src: Any, out: Any, x_dtype: Any, index_shape: Shape, src_shape: Shape, dim: int, reduce: str, include_self: bool
+    g: Any,
+    x: Any,
+    index: Any,
+    src: Any,
+    out: Any,
+    x_dtype: Any,
+    index_shape: Shape,
+    src_shape: Shape,
+    dim: int,
+    reduce: str,
+    include_self: bool,
 ) -> Any:
     part = src if index_shape == src_shape else slice_(src, key=corner(index_shape))
 
@@ -322,21 +373,30 @@ def _unscatter_reduce(
         won_x, won_src = cast(eq(x, out), dtype=x_dtype), cast(eq(part, gather(out, index, dim=dim)), dtype=x_dtype)
         share = div(g, scatter_add(won_x, index, won_src, dim=dim))
         to_x, to_src = mul(share, won_x), mul(gather(share, index, dim=dim), won_src)
-    return to_x if include_self else scatter(to_x, index, 0.0, dim=dim), None, _back_to_source(to_src, index_shape, src_shape)
+    return (
+        to_x if include_self else scatter(to_x, index, 0.0, dim=dim),
+        None,
+        _back_to_source(to_src, index_shape, src_shape),
+    )
 
 
 scatter_reduce = op(
-    "scatter_reduce", "x, with sum, mean, prod, amax or amin of the src[i, j] that go to out[index[i, j], j] for dim 0, and so on", inputs="x index src",
+    "scatter_reduce",
+    "x, with sum, mean, prod, amax or amin of the src[i, j] that go to out[index[i, j], j] for dim 0, and so on",
+    inputs="x index src",
     torch=f"torch.scatter_reduce(x, dim, index, {REACHED}, reduce, include_self=include_self)",
-    numpy=_scatter_reduce, infer=lambda x, index, src, dim, reduce, include_self=True: Spec(x.shape, x.dtype), dtypes=arithmetic,
+    numpy=_scatter_reduce, infer=lambda x, index, src, dim, reduce, include_self=True: Spec(x.shape, x.dtype),
+    dtypes=arithmetic,
     flops=lambda arrays, params, out: math.prod(arrays[1].shape),
     vjp_all=_unscatter_reduce,
     samples=lambda: [
         *[s for r in _UFUNCS for s in _scatter_samples(reduce=r)()],
         *[s for r in _UFUNCS for s in _scatter_samples(reduce=r, include_self=False)()[:2]],
-        *[Sample((np.array([2.0, 0.0, 3.0]), np.array([0, 0, 1, 2, 2]), np.array([2.0, 0.0, 4.0, 3.0, 1.0])), {"dim": 0, "reduce": r}, smooth=False, note="ties and zeros")
+        *[Sample((np.array([2.0, 0.0, 3.0]), np.array([0, 0, 1, 2, 2]), np.array([2.0, 0.0, 4.0, 3.0, 1.0])),
+                 {"dim": 0, "reduce": r}, smooth=False, note="ties and zeros")
           for r in _UFUNCS],
-        Sample((integers(-9, 9, 3), np.array([0, 0]), integers(-9, 9, 2)), {"dim": 0, "reduce": "mean", "include_self": False}, smooth=False, note="integers"),
+        Sample((integers(-9, 9, 3), np.array([0, 0]), integers(-9, 9, 2)),
+               {"dim": 0, "reduce": "mean", "include_self": False}, smooth=False, note="integers"),
     ],
 )  # fmt: skip
 
@@ -345,7 +405,7 @@ scatter_reduce = op(
 
 
 def _embedding(weight: Any, index: Any, padding_idx: int | None = None, scale_grad_by_freq: bool = False) -> Any:
-    check(index, weight.shape[0], 0)
+    not_negative(index, weight.shape[0], 0)
     return weight.take(index, axis=0)
 
 
@@ -376,13 +436,17 @@ def _unembed_rule(g: Any, index: Any, padding_idx: int | None) -> Any:
 
 
 embedding = op(
-    "embedding", "weight[index]", inputs="weight index", torch="F.embedding(index, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)",
-    numpy=_embedding, infer=lambda weight, index, padding_idx=None, scale_grad_by_freq=False: Spec((*index.shape, *weight.shape[1:]), weight.dtype), dtypes=per_input,
+    "embedding", "weight[index]", inputs="weight index",
+    torch="F.embedding(index, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)",
+    numpy=_embedding,
+    infer=lambda weight, index, padding_idx=None, scale_grad_by_freq=False:
+        Spec((*index.shape, *weight.shape[1:]), weight.dtype),
+    dtypes=per_input,
     vjp={"weight": _embedding_rule},
     samples=lambda: [
         Sample((randn(5, 3), integers(0, 5, 2, 4))),
         Sample((randn(5, 3), np.array([1, 3, 1, 1])), {"padding_idx": 3}, smooth=False, note="padding"),
-        Sample((randn(3, 5).T, np.array([[4, 0], [4, 4]])), {"scale_grad_by_freq": True}, smooth=False, note="strided, by frequency"),
+        Sample((randn(3, 5).T, np.array([[4, 0], [4, 4]])), {"scale_grad_by_freq": True}, smooth=False, note="strided"),
         Sample((randn(5, 3), np.array(2)), note="0-d"),
         Sample((randn(5, 3), np.zeros((0, 2), np.int64)), note="nothing"),
         Sample((randn(5, 3), np.array([4, 1], np.int32)), note="int32"),
@@ -392,8 +456,10 @@ embedding = op(
 unembed = op(
     "unembed", "zeros, out[index] += g; row padding_idx stays zero", inputs="g index",
     torch="torch.zeros(rows, *g.shape[index.ndim:], dtype=g.dtype).index_put((index,), g, accumulate=True)"
-    " * (torch.arange(rows) != (rows if padding_idx is None else padding_idx)).reshape(-1, *[1] * (g.ndim - index.ndim))",
-    numpy=_unembed, infer=lambda g, index, rows, padding_idx=None: Spec((rows, *g.shape[len(index.shape) :]), g.dtype), dtypes=arithmetic,
+    " * (torch.arange(rows) != (rows if padding_idx is None else padding_idx)).reshape(-1, *[1] * (g.ndim - "
+    "index.ndim))",
+    numpy=_unembed, infer=lambda g, index, rows, padding_idx=None: Spec((rows, *g.shape[len(index.shape) :]), g.dtype),
+    dtypes=arithmetic,
     flops=lambda arrays, params, out: math.prod(arrays[0].shape),
     vjp={"g": _unembed_rule},
     samples=lambda: [
@@ -407,6 +473,9 @@ unembed = op(
 
 
 # -- masks and classes -------------------------------------------------------------------------------------------------
+
+
+UNKNOWN: Any = None  # a size that depends on values
 
 
 def _nonzero(x: Any) -> Any:
@@ -423,7 +492,7 @@ def _one_hot(index: Any, classes: int) -> Any:
 
 nonzero = op(
     "nonzero", "the indices of the elements that are not zero, one row each", inputs="x", torch="torch.nonzero(x)",
-    numpy=_nonzero, infer=lambda x: Spec((None, len(x.shape)), I64), dtypes=per_input,
+    numpy=_nonzero, infer=lambda x: Spec((UNKNOWN, len(x.shape)), I64), dtypes=per_input,
     samples=lambda: [
         Sample((booleans(3, 4),), smooth=False),
         Sample((integers(-1, 2, 4, 3).T,), smooth=False, note="strided"),
@@ -435,7 +504,8 @@ nonzero = op(
 
 spread = op(
     "spread", "i, repeats[i] times in a row", inputs="repeats", torch="torch.repeat_interleave(repeats)",
-    numpy=lambda repeats: np.arange(repeats.size, dtype=repeats.dtype).repeat(repeats), infer=lambda repeats: Spec((None,), repeats.dtype), dtypes=per_input,
+    numpy=lambda repeats: np.arange(repeats.size, dtype=repeats.dtype).repeat(repeats),
+    infer=lambda repeats: Spec((UNKNOWN,), repeats.dtype), dtypes=per_input,
     samples=lambda: [
         Sample((integers(0, 4, 5),), smooth=False),
         Sample((integers(0, 4, 6)[::-2],), smooth=False, note="negative step"),

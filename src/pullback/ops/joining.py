@@ -95,7 +95,8 @@ def _split_shapes(x: Any, sizes: Shape, dim: int) -> tuple[Spec, ...]:
 split = op(
     "split", "consecutive pieces of x, of the given sizes along dim", inputs="x", torch="torch.split(x, sizes, dim)",
     numpy=lambda x, sizes, dim: tuple([x[part(dim, start, stop)] for start, stop in spans(sizes)]),
-    infer=_split_shapes, dtypes=per_input, outputs=lambda x, sizes, dim: len(sizes), views=lambda x, sizes, dim: split_views(sizes, dim),
+    infer=_split_shapes, dtypes=per_input, outputs=lambda x, sizes, dim: len(sizes),
+    views=lambda x, sizes, dim: split_views(sizes, dim),
     vjp={"x": lambda g, dim: cat(*g, dim=dim) if type(g) is list else g},
     samples=lambda: [
         Sample((randn(5, 2),), {"sizes": (2, 3), "dim": 0}),
@@ -112,7 +113,7 @@ split = op(
 
 def _stack(*xs: Any, dim: int = 0) -> Any:
     shape = xs[0].shape
-    if any([x.shape != shape for x in xs]):
+    if any(x.shape != shape for x in xs):
         raise ValueError(f"stack expects tensors of equal size, but got {', '.join(str(list(x.shape)) for x in xs)}")
     return np.concatenate([x.reshape(*shape[:dim], 1, *shape[dim:]) for x in xs], axis=dim)
 
@@ -123,7 +124,8 @@ def _unstack(g: Any, dim: int, needed: tuple[bool, ...]) -> list[Any]:
 
 stack = op(
     "stack", "the inputs one after the other along a new dimension", inputs="*xs", torch="torch.stack(xs, dim)",
-    numpy=_stack, infer=lambda *xs, dim=0: Spec((*xs[0].shape[:dim], len(xs), *xs[0].shape[dim:]), xs[0].dtype), dtypes=alike,
+    numpy=_stack, infer=lambda *xs, dim=0: Spec((*xs[0].shape[:dim], len(xs), *xs[0].shape[dim:]), xs[0].dtype),
+    dtypes=alike,
     vjp_all=_unstack,
     samples=lambda: [
         Sample((randn(2, 3), randn(2, 3, seed=1)), {"dim": 0}),
@@ -146,7 +148,8 @@ def _unbind_views(x: Any, dim: int) -> list[Look]:
 
 unbind = op(
     "unbind", "out_i = x[..., i, ...], dim gone", inputs="x", torch="torch.unbind(x, dim)",
-    numpy=_unbind, infer=lambda x, dim: (Spec((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype),) * x.shape[dim], dtypes=per_input,
+    numpy=_unbind, infer=lambda x, dim: (Spec((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype),) * x.shape[dim],
+    dtypes=per_input,
     outputs=lambda x, dim: x.shape[dim], views=_unbind_views,
     vjp={"x": lambda g, dim, x_shape: stack(*g, dim=dim) if type(g) is list else reshape(g, shape=x_shape)},
     samples=lambda: [
@@ -197,10 +200,13 @@ tile = op(
 )  # fmt: skip
 
 repeat_interleave = op(
-    "repeat_interleave", "each element of x `repeats` times in a row along dim", inputs="x", torch="torch.repeat_interleave(x, repeats, dim)",
+    "repeat_interleave", "each element of x `repeats` times in a row along dim", inputs="x",
+    torch="torch.repeat_interleave(x, repeats, dim)",
     numpy=lambda x, repeats, dim: x.repeat(repeats, axis=dim),
-    infer=lambda x, repeats, dim: Spec((*x.shape[:dim], x.shape[dim] * repeats, *x.shape[dim + 1 :]), x.dtype), dtypes=per_input,
-    vjp={"x": lambda g, x_shape, repeats, dim: sum_(reshape(g, shape=(*x_shape[: dim + 1], repeats, *x_shape[dim + 1 :])), dim=(dim + 1,))},
+    infer=lambda x, repeats, dim: Spec((*x.shape[:dim], x.shape[dim] * repeats, *x.shape[dim + 1 :]), x.dtype),
+    dtypes=per_input,
+    vjp={"x": lambda g, x_shape, repeats, dim:
+         sum_(reshape(g, shape=(*x_shape[: dim + 1], repeats, *x_shape[dim + 1 :])), dim=(dim + 1,))},
     samples=lambda: [
         Sample((randn(2, 3),), {"repeats": 2, "dim": 0}),
         Sample((randn(3, 2).T,), {"repeats": 3, "dim": 1}, note="strided"),

@@ -30,6 +30,7 @@ from .samples import between, inf, integers, nan, positive, randn
 from .shape import permute, reshape
 from .softmax import log_softmax, softmax, softmax_pullback
 
+SHORT = 32
 BLOCK_BYTES = 1 << 20  # of logits, taken together so that they stay in cache between steps
 
 
@@ -67,10 +68,10 @@ def _total(v: Any, target: Any, dtype: Any) -> Any:
     return dtype.type(target.size) if v is None else np.add.reduce(v, axis=None)
 
 
-def _blocks(x: Any) -> Iterator[slice]:
-    """Ranges of samples."""
+def _blocks(x: Any) -> Iterator[Any]:
+    """Ranges of samples, as keys."""
     if x.ndim == 1:
-        yield slice(0, None)
+        yield ...
         return
     rows = max(1, BLOCK_BYTES // max(1, x[:1].nbytes))
     for i in range(0, len(x), rows):
@@ -86,6 +87,18 @@ def _chosen(index: Any, dim: int) -> tuple[Any, ...]:
     return (*grid[:dim], index, *grid[dim:])
 
 
+def _top(x: Any, dim: int) -> Any:
+    """The maximum over classes, kept as a dimension. NumPy is slow at short rows, so those are laid down as columns."""
+    if x.ndim == 2 and x.shape[1] <= SHORT:
+        return np.maximum.reduce(x.T.copy(), 0, None, None, False, -inf)[:, None]
+    return np.maximum.reduce(x, dim, None, None, True, -inf)
+
+
+def _sum(x: Any, dim: int) -> Any:
+    """The sum over classes; for rows, BLAS is the fastest."""
+    return x @ np.ones(x.shape[1], x.dtype) if x.ndim == 2 else np.add.reduce(x, axis=dim)
+
+
 def _along(weight: Any, x: Any) -> Any:
     """A number for each class, beside x."""
     return weight.reshape(weight.shape + (1,) * (x.ndim - class_dim(x) - 1))
@@ -95,20 +108,19 @@ def _cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int = -100, r
     dim = class_dim(x)
     index, ignored, v = _index(x, target, weight, ignore_index)
     loss = np.empty(index.shape, x.dtype)
-    for b in _blocks(x):
-        shifted = x[b] - np.maximum.reduce(x[b], axis=dim, keepdims=True, initial=None if x.shape[dim] else 0)
-        key = _chosen(index[b] if x.ndim > 1 else index, dim)
-        of_target = shifted[key]
+    for here in _blocks(x):
+        shifted = x[here] - _top(x[here], dim)
+        of_target = shifted[_chosen(index[here], dim)]
         if label_smoothing:
             of_all = np.add.reduce(shifted if weight is None else shifted * _along(weight, x), axis=dim)
-        log_sum = np.log(np.add.reduce(np.exp(shifted, out=shifted), axis=dim))
+        log_sum = np.log(_sum(np.exp(shifted, out=shifted), dim))
         nll = log_sum - of_target
         if v is not None:
-            nll *= v[b] if x.ndim > 1 else v
+            nll *= v[here]
         if label_smoothing:
             mass = x.shape[dim] if weight is None else np.add.reduce(weight)
             nll = nll * (1 - label_smoothing) + (log_sum * mass - of_all) * (label_smoothing / x.shape[dim])
-        loss[b if x.ndim > 1 else ...] = nll
+        loss[here] = nll
     if ignored is not None:
         loss[ignored] = 0
     if reduction == "none":
@@ -131,23 +143,22 @@ def _cross_entropy_gradient(
     if label_smoothing:
         of_target = of_target * x.dtype.type(1 - label_smoothing)
         of_class = g * x.dtype.type(label_smoothing / x.shape[dim])
-    full = np.ndim(of_target) > 0  # else one number for all samples
+    slope = of_target if of_class is None else of_target + of_class * (x.shape[dim] if weight is None else np.add.reduce(weight))
     dx = np.empty(x.shape, x.dtype)
-    for b in _blocks(x):
-        here = b if x.ndim > 1 else ...
-        p = np.subtract(x[here], np.maximum.reduce(x[here], axis=dim, keepdims=True, initial=None if x.shape[dim] else 0), out=dx[here])
+    for here in _blocks(x):
+        p = np.subtract(x[here], _top(x[here], dim), out=dx[here])
         np.exp(p, out=p)
-        at_target = of_target[here] if full else of_target
-        slope = at_target
+        p *= _beside((slope[here] if slope.ndim else slope) / _sum(p, dim), dim)
+        p[_chosen(index[here], dim)] -= of_target[here] if of_target.ndim else of_target
         if of_class is not None:
-            at_class = of_class[here] if np.ndim(of_class) else of_class
-            slope = at_target + at_class * (x.shape[dim] if weight is None else np.add.reduce(weight))
-        p *= np.expand_dims(slope / np.add.reduce(p, axis=dim), dim)
-        p[_chosen(index[here], dim)] -= at_target
-        if of_class is not None:
-            each = np.expand_dims(at_class, dim) if np.ndim(at_class) else at_class
+            each = _beside(of_class[here], dim) if of_class.ndim else of_class
             p -= each if weight is None else each * _along(weight, x)
     return dx
+
+
+def _beside(a: Any, dim: int) -> Any:
+    """Numbers of samples, to broadcast over their classes."""
+    return a[:, None] if dim else a[None]
 
 
 # -- the same, from ops ------------------------------------------------------------------------------------------------

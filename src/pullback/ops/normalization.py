@@ -240,7 +240,8 @@ def _channel_samples(**params: Any) -> Any:
 
 batch_norm = op(
     "batch_norm", "(x - mean) / sqrt(variance + eps) * weight + bias over all but dim 1, and mean and variance", inputs="x weight bias", outputs=3,
-    torch="(lambda dims: (F.batch_norm(x, None, None, weight, bias, True, 0.0, eps), x.mean(dims), x.var(dims, correction=0)))([d for d in range(x.dim()) if d != 1])",
+    torch="(lambda single, dims: (F.batch_norm(x, None, None, weight, bias, True, 0.0, eps), single.mean(dims), "
+    "single.var(dims, correction=0)))(x.float() if x.element_size() == 2 else x, [d for d in range(x.dim()) if d != 1])",
     numpy=_batch_norm, infer=_batch_norm_spec, dtypes=keeping_statistics, flops=per_input_element(7),
     vjp_all=lambda g, x, weight, eps: channel_norm_gradient(g[0], g[1], g[2], x, weight, eps=eps),
     decompose=_composed_batch_norm,

@@ -337,7 +337,7 @@ def floating(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
         return arrays, None
     promoted, restore = promoting(op, arrays)
     first = promoted[0]  # a number where the rest is floating point already
-    if type(first) is np.ndarray and first.dtype not in FLOATS:
+    if hasattr(first, "dtype") and first.dtype not in FLOATS:
         return _convert(arrays, get_default_dtype().numpy)
     return promoted, restore
 

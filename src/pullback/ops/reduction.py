@@ -29,8 +29,10 @@ minimum_reduce: Any = np.minimum.reduce
 
 
 def dims_of(dim: Any, ndim: int) -> tuple[int, ...]:
-    """The dimensions folded, as a tuple."""
-    return tuple(range(ndim)) if dim is None else (dim,) if isinstance(dim, int) else dim
+    """The dimensions folded, as a tuple of non-negative numbers."""
+    if dim is None:
+        return tuple(range(ndim))
+    return tuple([d % (ndim or 1) for d in ((dim,) if isinstance(dim, int) else dim)])
 
 
 def count(shape: Shape, dim: Any) -> int:
@@ -93,6 +95,7 @@ def whole(make: Callable[..., Any] = integers) -> list[Sample]:
 
 
 def add_up(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The sum, with an error that hardly grows with the number of elements."""
     if dim is not None and x.size > 16384 and x.ndim > 1:
         if x.flags.c_contiguous:
             return _by_blocks(x, dims_of(dim, x.ndim), keepdim)
@@ -117,7 +120,7 @@ def _by_blocks(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
     out = add_reduce(head.reshape(before, size, after), 1)
     if blocks * size < n:
         out += add_reduce(rows[:, blocks * size :], 1)
-    return out.reshape([1 if i in dims else n for i, n in enumerate(x.shape) if keepdim or i not in dims])
+    return out.reshape([1 if i in dims else size for i, size in enumerate(x.shape) if keepdim or i not in dims])
 
 
 sum = op(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -135,7 +134,9 @@ def _roll(x: Any, shifts: Shape, dims: Shape | None = None) -> Any:
     for shift, d in zip(shifts, dims, strict=True):
         if n := out.shape[d]:
             start = (slice(None),) * d
-            out = np.concatenate([out[(*start, slice(n - shift % n, None))], out[(*start, slice(n - shift % n))]], axis=d)
+            out = np.concatenate(
+                [out[(*start, slice(n - shift % n, None))], out[(*start, slice(n - shift % n))]], axis=d
+            )
     return out
 
 
@@ -153,7 +154,8 @@ flip = op(
 )  # fmt: skip
 
 roll = op(
-    "roll", "out[i] = x[(i - shift) mod n] along each of dims, or of all elements in a row", inputs="x", torch="torch.roll(x, shifts, dims)",
+    "roll", "out[i] = x[(i - shift) mod n] along each of dims, or of all elements in a row", inputs="x",
+    torch="torch.roll(x, shifts, dims)",
     numpy=_roll, infer=same, dtypes=per_input,
     vjp={"x": lambda g, shifts, dims: roll(g, shifts=tuple(-s for s in shifts), dims=dims)},
     samples=lambda: [
@@ -191,7 +193,8 @@ def padded(shape: Shape, padding: Padding) -> Shape:
 
 
 pad = op(
-    "pad", "x with `value` around it", inputs="x", torch="F.pad(x, [n for pair in reversed(padding) for n in pair], value=value)",
+    "pad", "x with `value` around it", inputs="x",
+    torch="F.pad(x, [n for pair in reversed(padding) for n in pair], value=value)",
     numpy=_pad, infer=lambda x, padding, value=0.0: Spec(padded(x.shape, padding), x.dtype), dtypes=per_input,
     vjp={"x": lambda g, padding: pad(g, padding=tuple((-a, -b) for a, b in padding))},
     samples=lambda: [

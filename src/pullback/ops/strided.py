@@ -36,7 +36,9 @@ def diagonal_shape(shape: Shape, offset: int, dim1: int, dim2: int) -> Shape:
 
 diagonal = op(
     "diagonal", "out[..., i] = x[..., i, i + offset]", inputs="x", torch="torch.diagonal(x, offset, dim1, dim2)",
-    numpy=_diagonal, infer=lambda x, offset=0, dim1=0, dim2=1: Spec(diagonal_shape(x.shape, offset, dim1, dim2), x.dtype), dtypes=per_input, view=True,
+    numpy=_diagonal,
+    infer=lambda x, offset=0, dim1=0, dim2=1: Spec(diagonal_shape(x.shape, offset, dim1, dim2), x.dtype),
+    dtypes=per_input, view=True,
     vjp={"x": lambda g, x_shape, offset, dim1, dim2: undiagonal(g, shape=x_shape, offset=offset, dim1=dim1, dim2=dim2)},
     samples=lambda: [
         Sample((randn(3, 4),)),
@@ -48,7 +50,8 @@ diagonal = op(
 )  # fmt: skip
 
 undiagonal = op(
-    "undiagonal", "zeros of `shape`, but out[..., i, i + offset] = g[..., i]", inputs="g", torch=laid(".diagonal(offset, dim1, dim2)"),
+    "undiagonal", "zeros of `shape`, but out[..., i, i + offset] = g[..., i]", inputs="g",
+    torch=laid(".diagonal(offset, dim1, dim2)"),
     numpy=_undiagonal, infer=lambda g, shape, offset=0, dim1=0, dim2=1: Spec(shape, g.dtype), dtypes=per_input,
     vjp={"g": lambda g, offset, dim1, dim2: diagonal(g, offset=offset, dim1=dim1, dim2=dim2)},
     samples=lambda: [
@@ -88,7 +91,8 @@ def windows_shape(shape: Shape, dim: int, size: int, step: int) -> Shape:
 
 unfold = op(
     "unfold", "out[..., k, ..., t] = x[..., k * step + t, ...]", inputs="x", torch="x.unfold(dim, size, step)",
-    numpy=_unfold, infer=lambda x, dim, size, step: Spec(windows_shape(x.shape, dim, size, step), x.dtype), dtypes=per_input, view=True,
+    numpy=_unfold, infer=lambda x, dim, size, step: Spec(windows_shape(x.shape, dim, size, step), x.dtype),
+    dtypes=per_input, view=True,
     # an element that lies in several windows gets the sum of its cotangents
     vjp={"x": lambda g, x_shape, dim, size, step: fold(g, shape=x_shape, dim=dim, size=size, step=step)},
     samples=lambda: [
@@ -102,7 +106,8 @@ unfold = op(
 )  # fmt: skip
 
 fold = op(
-    "fold", "zeros of `shape`, with window k of g added at k * step", inputs="g", torch=laid(".unfold(dim, size, step)"),
+    "fold", "zeros of `shape`, with window k of g added at k * step", inputs="g",
+    torch=laid(".unfold(dim, size, step)"),
     numpy=_fold, infer=lambda g, shape, dim, size, step: Spec(shape, g.dtype), dtypes=arithmetic,
     flops=lambda arrays, params, out: math.prod(arrays[0].shape),
     vjp={"g": lambda g, dim, size, step: unfold(g, dim=dim, size=size, step=step)},
@@ -137,13 +142,17 @@ def check_reach(count: int, size: Shape, stride: Shape, offset: int) -> None:
         raise ValueError(f"size {list(size)} needs as many strides, none negative, and an offset of at least 0")
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if math.prod(size) and last >= count:
-        raise ValueError(f"size {list(size)}, stride {list(stride)} and offset {offset} reach element {last} of {count}")
+        raise ValueError(
+            f"size {list(size)}, stride {list(stride)} and offset {offset} reach element {last} of {count}"
+        )
 
 
 as_strided = op(
-    "as_strided", "out[i] = memory of x[offset + sum(i * stride)]", inputs="x", torch="torch.as_strided(x, size, stride, offset)",
+    "as_strided", "out[i] = memory of x[offset + sum(i * stride)]", inputs="x",
+    torch="torch.as_strided(x, size, stride, offset)",
     numpy=_as_strided, infer=lambda x, size, stride, offset=0: Spec(size, x.dtype), dtypes=per_input, view=True,
-    vjp={"x": lambda g, x_shape, size, stride, offset: unstrided(g, shape=x_shape, size=size, stride=stride, offset=offset)},
+    vjp={"x": lambda g, x_shape, size, stride, offset:
+         unstrided(g, shape=x_shape, size=size, stride=stride, offset=offset)},
     samples=lambda: [
         Sample((randn(12),), {"size": (3, 2), "stride": (4, 1), "offset": 1}),
         Sample((randn(3, 4),), {"size": (5, 3), "stride": (1, 2)}, note="overlapping"),
@@ -154,7 +163,8 @@ as_strided = op(
 )  # fmt: skip
 
 unstrided = op(
-    "unstrided", "zeros of `shape`, with g[i] added at offset + sum(i * stride)", inputs="g", torch=laid(".as_strided(size, stride, offset)"),
+    "unstrided", "zeros of `shape`, with g[i] added at offset + sum(i * stride)", inputs="g",
+    torch=laid(".as_strided(size, stride, offset)"),
     numpy=_unstrided, infer=lambda g, shape, size, stride, offset=0: Spec(shape, g.dtype), dtypes=arithmetic,
     flops=lambda arrays, params, out: math.prod(arrays[0].shape),
     vjp={"g": lambda g, size, stride, offset: as_strided(g, size=size, stride=stride, offset=offset)},

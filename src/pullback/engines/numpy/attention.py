@@ -19,7 +19,7 @@ from .normalization import row_products, row_sums
 
 Array = np.ndarray[Any, Any]
 
-BLOCK_BYTES = 1 << 20  # of scores: they are read and written a few times, in cache
+BLOCK_BYTES = 1 << 19  # of scores: they are read and written a few times, in cache
 FEWEST_ROWS = 16
 
 

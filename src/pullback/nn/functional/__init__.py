@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...functions.indexing import one_hot
-from ...functions.shape import pad
+from ...functions.rearranging import pad
 from .activations import (
     celu,
     celu_,
