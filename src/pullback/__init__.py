@@ -42,7 +42,7 @@ globals().update({name: function for name, function in _functions.PUBLIC.items()
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
 
-from . import accelerator, autograd, backends, cuda, func, lens, random, testing, utils, version  # noqa: E402
+from . import accelerator, autograd, backends, cuda, func, lens, linalg, random, testing, utils, version  # noqa: E402
 from ._refusals import explain as _explain  # noqa: E402
 
 

@@ -17,6 +17,8 @@ from .tape import Alias, Edge, accumulate, attach, edge, walk
 from .tensor import Tensor, wrap
 
 ONE = {d.numpy: np.ones((), d.numpy) for d in dtype.by_name.values()}  # what a scalar loss starts with
+for one in ONE.values():
+    one.flags.writeable = False
 
 
 def seed(y: Tensor, g: Tensor | None, name: str, record: bool) -> tuple[Edge, Any]:

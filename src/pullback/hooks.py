@@ -39,10 +39,10 @@ def run_hooks(hooks: dict[int, Hook], g: Any) -> Any:
     if type(g) is list:
         return [None if part is None else run_hooks(hooks, part) for part in g]
     for hook in list(hooks.values()):
-        seen = g if isinstance(g, Tensor) else wrap(g)
+        seen = clone(g) if isinstance(g, Tensor) else wrap(clone(g))  # a hook may write to it; others may hold g
         new = hook(seen)
         if new is None:
-            continue
+            new = seen
         if new.shape != seen.shape:
             fail(
                 ShapeError,

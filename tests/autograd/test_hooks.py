@@ -31,6 +31,23 @@ def test_what_a_hook_returns_travels_on(torch: Any) -> None:
     assert x.grad.tolist() == [30.0]
 
 
+def test_a_hook_may_write_to_the_gradient(torch: Any) -> None:
+    for _ in range(2):
+        x = leaf(torch, 2.0)
+        loss = (x * 3).sum()
+        loss.register_hook(lambda g: g.mul_(2) and None)
+        loss.backward()
+        assert x.grad.tolist() == [6.0]
+
+
+def test_writing_in_a_hook_stays_on_its_path() -> None:
+    """PyTorch lets such a write leak to the other addend."""
+    x, y = leaf(pullback, 1.0), leaf(pullback, 1.0)
+    (a := x * 1).register_hook(lambda g: g.mul_(5))
+    (a + y * 1).sum().backward()
+    assert (x.grad.tolist(), y.grad.tolist()) == ([5.0], [1.0])
+
+
 def test_leaf_hooks_come_before_accumulation(torch: Any) -> None:
     x = leaf(torch, 2.0)
     x.register_hook(lambda g: g * 2)

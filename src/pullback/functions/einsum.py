@@ -19,7 +19,7 @@ Labels = tuple[Any, ...]  # a letter for each dimension; a negative number for t
 
 @public(method=False)
 def einsum(equation: Any, *operands: Any) -> Tensor:
-    """Einstein's summation: `einsum("bij,bjk->bik", x, y)`, or with lists of numbers, `einsum(x, [0, 1], y, [1, 2], [0, 2])`."""
+    """Einstein's summation: `einsum("ij,jk->ik", x, y)`, or with numbers, `einsum(x, [0, 1], y, [1, 2], [0, 2])`."""
     if isinstance(equation, str):
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = tuple(operands[0])
@@ -37,7 +37,11 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     output = _output(terms, [labels for _, labels in parts], output)
     unknown = [label for label in output if label not in sizes]
     if unknown or len(set(output)) != len(output):
-        fail(PullbackError, f"einsum(): output subscripts {_show(output)} must each appear once, and in an operand", "write them as in 'ij,jk->ik'")
+        fail(
+            PullbackError,
+            f"einsum(): output subscripts {_show(output)} must each appear once, and in an operand",
+            "write them as in 'ij,jk->ik'",
+        )
     parts = [_reduce(x, labels, sizes) for x, labels in parts]
     while len(parts) > 1:
         i, j = _cheapest(parts, sizes)
@@ -55,13 +59,19 @@ def _letters(term: str) -> Labels:
     before, dots, after = term.partition("...")
     for c in before + after:
         if not (c.isascii() and c.isalpha()):
-            fail(PullbackError, f"einsum(): invalid subscript {c!r} in {term!r}, subscripts must be in [a-zA-Z] or '...'")
+            fail(
+                PullbackError, f"einsum(): invalid subscript {c!r} in {term!r}, subscripts must be in [a-zA-Z] or '...'"
+            )
     return (*before, ..., *after) if dots else tuple(before)
 
 
 def _numbers(term: Any) -> Labels:
     if not isinstance(term, (list, tuple)) or not all(n is ... or (isinstance(n, int) and 0 <= n < 52) for n in term):
-        fail(PullbackError, f"einsum(): {term!r} is not a list of subscripts", "subscripts are numbers in [0, 52) or Ellipsis")
+        fail(
+            PullbackError,
+            f"einsum(): {term!r} is not a list of subscripts",
+            "subscripts are numbers in [0, 52) or Ellipsis",
+        )
     return tuple(n if n is ... else chr(ord("A") + n if n < 26 else ord("a") + n - 26) for n in term)
 
 
@@ -72,7 +82,10 @@ def _label(i: int, x: Tensor, term: Labels) -> Labels:
         at = term.index(...)
         term = (*term[:at], *range(-rank, 0), *term[at + 1 :]) if rank >= 0 else ()
     if len(term) != x.ndim:
-        fail(ShapeError, f"einsum(): operand {i} has {x.ndim} dimensions, shape {list(x.shape)}, which its subscripts do not fit")
+        fail(
+            ShapeError,
+            f"einsum(): operand {i} has {x.ndim} dimensions, shape {list(x.shape)}, which its subscripts do not fit",
+        )
     return term
 
 
@@ -99,7 +112,11 @@ def _sizes(parts: list[tuple[Tensor, Labels]]) -> dict[Any, int]:
         for label, n in zip(labels, x.shape, strict=True):
             known = sizes.setdefault(label, n)
             if known != n and 1 not in (known, n):
-                fail(ShapeError, f"einsum(): subscript {_show((label,))} has size {n} for operand {i} which does not broadcast with previously seen size {known}")
+                fail(
+                    ShapeError,
+                    f"einsum(): subscript {_show((label,))} has size {n} for operand {i} which does not broadcast with "
+                    f"previously seen size {known}",
+                )
             if known == 1:
                 sizes[label] = n
     return sizes
@@ -111,7 +128,10 @@ def _reduce(x: Tensor, labels: Labels, sizes: dict[Any, int]) -> tuple[Tensor, L
         while labels.count(label) > 1:
             i, j = (k for k, one in enumerate(labels) if one == label and labels[:k].count(label) < 2)
             if x.shape[i] != x.shape[j]:
-                fail(ShapeError, f"einsum(): subscript {label} is repeated, but the sizes don't match, {x.shape[i]} != {x.shape[j]}")
+                fail(
+                    ShapeError,
+                    f"einsum(): subscript {label} is repeated, but the sizes don't match, {x.shape[i]} != {x.shape[j]}",
+                )
             x = x.diagonal(0, i, j)  # the diagonal becomes the last dimension
             labels = (*(one for k, one in enumerate(labels) if k not in (i, j)), label)
     if 1 not in x.shape:

@@ -51,7 +51,11 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     if input._array.ndim != 3 or mat2._array.ndim != 3:
         _expect("bmm", input=(input, 3), mat2=(mat2, 3))
     if input._array.shape[0] != mat2._array.shape[0]:
-        fail(ShapeError, f"bmm: the batches differ in size: input {list(input.shape)}, mat2 {list(mat2.shape)}", "matmul broadcasts a batch of one")
+        fail(
+            ShapeError,
+            f"bmm: the batches differ in size: input {list(input.shape)}, mat2 {list(mat2.shape)}",
+            "matmul broadcasts a batch of one",
+        )
     result = product(input, mat2)
     return result if out is None else write(out, result)
 
@@ -67,7 +71,10 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors' elements."""
     if input.ndim != 1 or tensor.ndim != 1 or len(input._array) != len(tensor._array):
-        fail(ShapeError, f"dot: 1D tensors of equal length expected, but got {list(input.shape)} and {list(tensor.shape)}")
+        fail(
+            ShapeError,
+            f"dot: 1D tensors of equal length expected, but got {list(input.shape)} and {list(tensor.shape)}",
+        )
     return product(input, tensor)
 
 
@@ -110,7 +117,11 @@ also_known_as(outer, "ger")
 def _affine(name: str, input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     """beta * input + alpha * product; input is not read where beta is 0."""
     if input.npdtype != product.npdtype:
-        fail(DTypeError, f"{name}: expected one dtype, but got {input.dtype} and {product.dtype}", "convert one of them with .to(dtype)")
+        fail(
+            DTypeError,
+            f"{name}: expected one dtype, but got {input.dtype} and {product.dtype}",
+            "convert one of them with .to(dtype)",
+        )
     if product.npdtype not in FLOATS and not (isinstance(alpha, int) and isinstance(beta, int)):
         fail(PullbackError, f"{name}: for integral tensors, alpha and beta must be integers, not {alpha} and {beta}")
     try:
@@ -118,7 +129,10 @@ def _affine(name: str, input: Tensor, product: Tensor, beta: Any, alpha: Any) ->
     except ValueError:
         fits = False
     if not fits:
-        fail(ShapeError, f"{name}: input {list(input.shape)} does not expand to the product's shape {list(product.shape)}")
+        fail(
+            ShapeError,
+            f"{name}: input {list(input.shape)} does not expand to the product's shape {list(product.shape)}",
+        )
     scaled = product if alpha == 1 else ops.mul(product, alpha)
     if beta == 0:
         return scaled
@@ -126,7 +140,9 @@ def _affine(name: str, input: Tensor, product: Tensor, beta: Any, alpha: Any) ->
 
 
 @public(inplace=True)
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
+) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     result = _affine("addmm", input, mm(mat1, mat2), beta, alpha)
     return result if out is None else write(out, result)
@@ -145,7 +161,9 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 
 
 @public(inplace=True)
-def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
+) -> Tensor:
     """beta * input + alpha * batch1 @ batch2, for each pair of the batches"""
     result = _affine("baddbmm", input, bmm(batch1, batch2), beta, alpha)
     return result if out is None else write(out, result)
@@ -180,7 +198,9 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     for width in range(1, len(chain)):
         for i in range(len(chain) - width):
             j = i + width
-            cost[i, j], split[i, j] = builtins.min((cost[i, k] + cost[k + 1, j] + size[i] * size[k + 1] * size[j + 1], k) for k in range(i, j))
+            cost[i, j], split[i, j] = builtins.min(
+                (cost[i, k] + cost[k + 1, j] + size[i] * size[k + 1] * size[j + 1], k) for k in range(i, j)
+            )
 
     def multiply(i: int, j: int) -> Tensor:
         return chain[i] if i == j else product(multiply(i, split[i, j]), multiply(split[i, j] + 1, j))
@@ -191,15 +211,21 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
 @public(method=False)
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
-    """Sum products over the last `dims` dimensions of a and the first of b, or over the two given lists of dimensions."""
+    """Sum products over the last `dims` dimensions of a and the first of b, or over two given lists of dimensions."""
     dims = dims.tolist() if isinstance(dims, Tensor) else dims
     if isinstance(dims, int):
         if dims < 0:
             fail(PullbackError, f"tensordot expects dims >= 0, but got dims={dims}")
         dims = [list(range(a.ndim - dims, a.ndim)), list(range(dims))]
-    over_a, over_b = (normal_dims([d] if isinstance(d, int) else list(d), x.ndim) for d, x in zip(dims, (a, b), strict=True))
+    over_a, over_b = (
+        normal_dims([d] if isinstance(d, int) else list(d), x.ndim) for d, x in zip(dims, (a, b), strict=True)
+    )
     if [a.shape[i] for i in over_a] != [b.shape[i] for i in over_b]:
-        fail(ShapeError, f"tensordot: contracted dimensions need to match, but dimensions {list(over_a)} of {list(a.shape)} meet {list(over_b)} of {list(b.shape)}")
+        fail(
+            ShapeError,
+            f"tensordot: contracted dimensions need to match, but dimensions {list(over_a)} of {list(a.shape)} meet "
+            f"{list(over_b)} of {list(b.shape)}",
+        )
     free_a = [i for i in range(a.ndim) if i not in over_a]
     free_b = [i for i in range(b.ndim) if i not in over_b]
     left = _as_matrix(a, free_a, over_a)
@@ -219,7 +245,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     rank = builtins.max(input.ndim, other.ndim)
     left, right = ((1,) * (rank - x.ndim) + x.shape for x in (input, other))
     spread = ops.mul(
-        reshape(input, shape=tuple(n for size in left for n in (size, 1))), reshape(other, shape=tuple(n for size in right for n in (1, size)))
+        reshape(input, shape=tuple(n for size in left for n in (size, 1))),
+        reshape(other, shape=tuple(n for size in right for n in (1, size))),
     )
     return reshape(spread, shape=tuple(m * n for m, n in zip(left, right, strict=True)))
 
@@ -228,7 +255,11 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements along `dim` (by default the first dimension of size 3)."""
     if input.ndim != other.ndim:
-        fail(ShapeError, f"cross: inputs must have the same number of dimensions, but have shapes {list(input.shape)} and {list(other.shape)}")
+        fail(
+            ShapeError,
+            f"cross: inputs must have the same number of dimensions, but have shapes {list(input.shape)} and "
+            f"{list(other.shape)}",
+        )
     shape = broadcast(input, other)
     if dim is None:
         if 3 not in shape:
@@ -236,7 +267,11 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         dim = shape.index(3)
     (dim,) = normal_dims(dim, len(shape))
     if input.shape[dim - len(shape)] != 3 or other.shape[dim - len(shape)] != 3:
-        fail(ShapeError, f"cross: inputs dimension {dim} must have length 3, but the shapes are {list(input.shape)} and {list(other.shape)}")
+        fail(
+            ShapeError,
+            f"cross: inputs dimension {dim} must have length 3, but the shapes are {list(input.shape)} and "
+            f"{list(other.shape)}",
+        )
     dim -= len(shape)
     # out_i = a_{i+1} b_{i+2} - a_{i+2} b_{i+1}
     forwards = ops.mul(input.roll(-1, dim), other.roll(-2, dim))
@@ -274,24 +309,38 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The p-norm distance between each row of x1 and each row of x2; batches broadcast."""
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
-        fail(ShapeError, f"cdist: X1 and X2 must be at least 2D with equal numbers of columns, but they are {list(x1.shape)} and {list(x2.shape)}")
+        fail(
+            ShapeError,
+            f"cdist: X1 and X2 must be at least 2D with equal numbers of columns, but they are {list(x1.shape)} and "
+            f"{list(x2.shape)}",
+        )
     if p < 0:
         fail(PullbackError, f"cdist only supports non-negative p values, but p is {p}")
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode is not None and compute_mode not in modes:
-        fail(PullbackError, f"cdist: {compute_mode!r} is not a valid value for compute_mode", f"use one of {', '.join(modes)}")
+        fail(
+            PullbackError,
+            f"cdist: {compute_mode!r} is not a valid value for compute_mode",
+            f"use one of {', '.join(modes)}",
+        )
     large = builtins.max(x1.shape[-2], x2.shape[-2]) > 25 and compute_mode != modes[2]
     if p == 2 and (large or compute_mode == modes[1]):  # |x - y|^2 = |x|^2 + |y|^2 - 2 x y
         squares = (sum_(ops.mul(x, x), dim=(x.ndim - 1,), keepdim=True) for x in (x1, x2))
         left, right = squares
         squared = ops.add(ops.add(left, transpose(right)), ops.mul(product(x1, transpose(x2)), -2.0))
         apart = squared > 0  # the root has no slope at 0; the distance's subgradient there is 0
-        return squared.where(apart, full_like(squared.detach(), value=1.0)).sqrt().where(apart, full_like(squared.detach(), value=0.0))
+        return (
+            squared.where(apart, full_like(squared.detach(), value=1.0))
+            .sqrt()
+            .where(apart, full_like(squared.detach(), value=0.0))
+        )
     return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
 
 
 @public()
-def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
     """The covariances of variables, one a row; columns are observations, with optional counts and weights."""
     if input.ndim > 2:
         fail(ShapeError, f"cov(): expected input to have two or fewer dimensions but got {list(input.shape)}")
@@ -299,10 +348,14 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     if x.npdtype not in FLOATS:
         x = x.float()
     weights = [w for w in (fweights, aweights) if w is not None]
-    for w in weights:
-        if w.ndim != 1 or w.shape[0] != x.shape[1]:
-            fail(ShapeError, f"cov(): expected one weight for each of {x.shape[1]} observations, but the weights have shape {list(w.shape)}")
-    w = None
+    for given in weights:
+        if given.ndim != 1 or given.shape[0] != x.shape[1]:
+            fail(
+                ShapeError,
+                f"cov(): expected one weight for each of {x.shape[1]} observations, but the weights have shape "
+                f"{list(given.shape)}",
+            )
+    w: Any = None
     for each in weights:
         each = cast(each, dtype=x.npdtype)
         w = each if w is None else ops.mul(w, each)

@@ -17,7 +17,7 @@ class Parameter(Tensor):
     """A tensor that, as an attribute of a Module, is one of its parameters."""
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
-        self = super().__new__(cls) if data is None else super().__new__(cls, data)
+        self: Any = super().__new__(cls) if data is None else super().__new__(cls, data)
         self._requires_grad = requires_grad
         return self
 
@@ -31,7 +31,7 @@ class Buffer(Tensor):
     persistent: bool
 
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
-        self = super().__new__(cls) if data is None else super().__new__(cls, data)
+        self: Any = super().__new__(cls) if data is None else super().__new__(cls, data)
         self.persistent = persistent
         return self
 
@@ -52,7 +52,11 @@ class Module:
         self.training = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        fail(PullbackError, f"Module [{type(self).__name__}] is missing the required \"forward\" function", "define forward(self, ...)")
+        fail(
+            PullbackError,
+            f'Module [{type(self).__name__}] is missing the required "forward" function',
+            "define forward(self, ...)",
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
@@ -67,11 +71,17 @@ class Module:
                 object.__setattr__(self, name, value)
                 return
             if value is not None and not (held is self._buffers and isinstance(value, Tensor)):
-                fail(PullbackError, f"cannot assign {type(value).__name__} as {name!r}, which is {_WHAT[_name_of(self, held)]}", "assign one, or None")
+                fail(
+                    PullbackError,
+                    f"cannot assign {type(value).__name__} as {name!r}, which is {_WHAT[_name_of(self, held)]}",
+                    "assign one, or None",
+                )
             held[name] = value
             return
         if table not in vars(self):
-            fail(PullbackError, f"cannot assign {name!r} before Module.__init__() call", "call super().__init__() first")
+            fail(
+                PullbackError, f"cannot assign {name!r} before Module.__init__() call", "call super().__init__() first"
+            )
         self._forget(name)
         vars(self)[table][name] = value
         if isinstance(value, Buffer) and not value.persistent:
@@ -124,7 +134,11 @@ class Module:
 
     def _register(self, table: str, name: str, value: Any) -> None:
         if table not in vars(self):
-            fail(PullbackError, f"cannot register {name!r} before Module.__init__() call", "call super().__init__() first")
+            fail(
+                PullbackError,
+                f"cannot register {name!r} before Module.__init__() call",
+                "call super().__init__() first",
+            )
         if not name or "." in name:
             fail(PullbackError, f"a name cannot be empty or contain a dot, got {name!r}")
         if hasattr(self, name) and name not in vars(self)[table]:
@@ -157,11 +171,15 @@ class Module:
                 seen.add(id(tensor))
                 yield _join(path, name), tensor
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """Names, as `block.weight`, and parameters; one that is shared comes once."""
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """Names and buffers."""
         return self._named("_buffers", prefix, recurse, remove_duplicate)
 
@@ -313,7 +331,11 @@ class Module:
         if strict and unexpected:
             wrong.append("Unexpected key(s) in state_dict: " + ", ".join(map(repr, unexpected)))
         if wrong:
-            fail(ShapeError, f"Error(s) in loading state_dict for {type(self).__name__}:\n    " + "\n    ".join(wrong), "compare print(model) of both sides")
+            fail(
+                ShapeError,
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n    " + "\n    ".join(wrong),
+                "compare print(model) of both sides",
+            )
         with no_grad():
             for name, t in own.items():
                 if name in state_dict:
@@ -347,7 +369,11 @@ class Missing(tuple[list[str], list[str]]):
     unexpected_keys = property(lambda self: self[1])
 
     def __repr__(self) -> str:
-        return "<All keys matched successfully>" if not any(self) else f"Missing(missing_keys={self[0]}, unexpected_keys={self[1]})"
+        return (
+            "<All keys matched successfully>"
+            if not any(self)
+            else f"Missing(missing_keys={self[0]}, unexpected_keys={self[1]})"
+        )
 
 
 def _kind(value: Any) -> str | None:

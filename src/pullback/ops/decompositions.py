@@ -39,7 +39,7 @@ def cubic(share: float) -> Callable[..., int]:
     """share * m n min(m, n) operations for each m x n matrix of the first input."""
 
     def count(arrays: Any, params: Any, out: Any) -> int:
-        shape = arrays[0].shape
+        shape: Shape = arrays[0].shape
         return round(share * math.prod(shape) * min(shape[-2:]))
 
     return count
@@ -232,7 +232,8 @@ def _pull_cofactor(g: Any, x: Any, out: Any) -> Any:
 
 
 cofactor: Op = op(
-    "cofactor", "out[i, j] = d det(x) / d x[i, j]", inputs="x", torch="torch.linalg.det(x)[..., None, None] * torch.linalg.inv(x).mT",
+    "cofactor", "out[i, j] = d det(x) / d x[i, j]", inputs="x",
+    torch="torch.linalg.det(x)[..., None, None] * torch.linalg.inv(x).mT",
     numpy=_cofactor, infer=same, dtypes=full_precision, flops=cubic(8 / 3),
     vjp={"x": _pull_cofactor},
     samples=lambda: matrices(),
@@ -245,7 +246,8 @@ def _slogdet(x: Any) -> tuple[Any, Any]:
 
 
 slogdet = op(
-    "slogdet", "the determinant's sign, and the log of its size", inputs="x", outputs=2, torch="torch.linalg.slogdet(x)",
+    "slogdet", "the determinant's sign, and the log of its size", inputs="x", outputs=2,
+    torch="torch.linalg.slogdet(x)",
     numpy=_slogdet, infer=lambda x: (_one_each(x), _one_each(x)), dtypes=full_precision, flops=cubic(2 / 3),
     # d log |det X| = <X^-T, dX>; the sign only jumps
     vjp_all=lambda g, x: (mul(_beside_matrices(g[1]), transpose(inv(x, strict=False))),),
@@ -401,10 +403,11 @@ def _pull_eigh(g: tuple[Any, Any], out0: Any, out1: Any) -> tuple[Any]:
 _SIGNED = "lambda a: a.gather(-2, a.abs().argmax(-2, keepdim=True)).sign().detach()"
 
 eigh = op(
-    "eigh", "ascending w and orthogonal V, V diag(w) V^T = x; of x only the lower (upper) triangle", inputs="x", outputs=2,
+    "eigh", "ascending w and orthogonal V, V diag(w) V^T = x; of x only the lower (upper) triangle",
+    inputs="x", outputs=2,
     torch=f"(lambda w, v, sign: (w, v * sign(v)))(*torch.linalg.eigh(x, 'U' if upper else 'L'), {_SIGNED})",
-    numpy=_eigh, infer=lambda x, upper=False: (Spec(x.shape[:-1], x.dtype), Spec(x.shape, x.dtype)), dtypes=full_precision,
-    flops=cubic(9),
+    numpy=_eigh, infer=lambda x, upper=False: (Spec(x.shape[:-1], x.dtype), Spec(x.shape, x.dtype)),
+    dtypes=full_precision, flops=cubic(9),
     vjp_all=_pull_eigh,
     samples=lambda: [*matrices(symmetric, smooth=False), Sample((symmetric(3, 3),), {"upper": True}, smooth=False)],
 )  # fmt: skip
@@ -423,8 +426,10 @@ def _pull_eigvalsh(g: Any, x: Any, upper: bool) -> Any:
 
 
 eigvalsh = op(
-    "eigvalsh", "the eigenvalues of symmetric x, ascending", inputs="x", torch="torch.linalg.eigvalsh(x, 'U' if upper else 'L')",
-    numpy=_eigvalsh, infer=lambda x, upper=False: Spec(x.shape[:-1], x.dtype), dtypes=full_precision, flops=cubic(4 / 3),
+    "eigvalsh", "the eigenvalues of symmetric x, ascending", inputs="x",
+    torch="torch.linalg.eigvalsh(x, 'U' if upper else 'L')",
+    numpy=_eigvalsh, infer=lambda x, upper=False: Spec(x.shape[:-1], x.dtype), dtypes=full_precision,
+    flops=cubic(4 / 3),
     vjp={"x": _pull_eigvalsh},
     samples=lambda: [*matrices(symmetric, smooth=False), Sample((symmetric(3, 3),), {"upper": True}, smooth=False)],
 )  # fmt: skip
@@ -477,7 +482,8 @@ def _pull_svd(g: tuple[Any, Any, Any], x_shape: Shape, out0: Any, out1: Any, out
 
 svd = op(
     "svd", "orthonormal U and V, descending s >= 0, U diag(s) V^T = x; gives U, s, V^T", inputs="x", outputs=3,
-    torch="(lambda u, s, vh, sign: (lambda f, h: (u * f, s, vh * torch.cat([f[..., :s.shape[-1]], h[..., s.shape[-1]:]], -1).mT))"
+    torch="(lambda u, s, vh, sign: (lambda f, h: "
+    "(u * f, s, vh * torch.cat([f[..., :s.shape[-1]], h[..., s.shape[-1]:]], -1).mT))"
     f"(sign(u), sign(vh.mT)))(*torch.linalg.svd(x, full_matrices=full), {_SIGNED})",
     numpy=_svd, infer=_svd_spec, dtypes=full_precision, flops=cubic(20),
     vjp_all=_pull_svd,
@@ -575,5 +581,8 @@ matrix_exp: Op = op(
     "matrix_exp", "1 + x + x x / 2! + x x x / 3! + ...", inputs="x", torch="torch.linalg.matrix_exp(x)",
     numpy=_matrix_exp, infer=same, dtypes=full_precision, flops=cubic(40),
     vjp={"x": _pull_matrix_exp},
-    samples=lambda: [*matrices(randn), Sample((20 * randn(3, 3, seed=4),), smooth=False, note="large"), Sample((np.zeros((2, 2)),), note="zero")],
+    samples=lambda: [
+        *matrices(randn), Sample((20 * randn(3, 3, seed=4),), smooth=False, note="large"),
+        Sample((np.zeros((2, 2)),), note="zero"),
+    ],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 Other losses are composed in `nn.functional`.
 
-With p = softmax(x) over the classes, t the target, v_t its weight (0 where it is ignored), e the label smoothing, C classes:
+With p = softmax(x) over C classes, t the target, v_t its weight (0 where it is ignored), e the label smoothing:
 
     loss = -(1 - e) v_t log p_t - e / C sum over c of v_c log p_c
     dx_c = g ((1 - e) v_t (p_c - [c = t]) + e / C (p_c sum over k of v_k - v_c))
@@ -25,6 +25,7 @@ from .create import full_like
 from .indexing import gather, one_hot, take_at
 from .pointwise import log, log1p
 from .record import Sample, Spec, arithmetic, elementwise, floating, op, per_element, per_input_element
+from .reduction import maximum_reduce
 from .reduction import sum as sum_
 from .samples import between, inf, integers, nan, positive, randn
 from .shape import permute, reshape
@@ -44,11 +45,15 @@ def _index(x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, An
     dim = class_dim(x)
     shape = x.shape[:dim] + x.shape[dim + 1 :]
     if target.shape != shape:
-        raise ValueError(f"expected targets of shape {list(shape)} for logits of shape {list(x.shape)}, got {list(target.shape)}")
+        raise ValueError(
+            f"expected targets of shape {list(shape)} for logits of shape {list(x.shape)}, got {list(target.shape)}"
+        )
     if target.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {target.dtype}")
     if weight is not None and weight.shape != (x.shape[dim],):
-        raise ValueError(f"weight should have one number for each of {x.shape[dim]} classes, but has shape {list(weight.shape)}")
+        raise ValueError(
+            f"weight should have one number for each of {x.shape[dim]} classes, but has shape {list(weight.shape)}"
+        )
     ignored = None
     if target.size:
         low, high = target.min(), target.max()
@@ -90,8 +95,8 @@ def _chosen(index: Any, dim: int) -> tuple[Any, ...]:
 def _top(x: Any, dim: int) -> Any:
     """The maximum over classes, kept as a dimension. NumPy is slow at short rows, so those are laid down as columns."""
     if x.ndim == 2 and x.shape[1] <= SHORT:
-        return np.maximum.reduce(x.T.copy(), 0, None, None, False, -inf)[:, None]
-    return np.maximum.reduce(x, dim, None, None, True, -inf)
+        return maximum_reduce(x.T.copy(), 0, None, None, False, -inf)[:, None]
+    return maximum_reduce(x, dim, None, None, True, -inf)
 
 
 def _sum(x: Any, dim: int) -> Any:
@@ -104,7 +109,9 @@ def _along(weight: Any, x: Any) -> Any:
     return weight.reshape(weight.shape + (1,) * (x.ndim - class_dim(x) - 1))
 
 
-def _cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def _cross_entropy(
+    x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Any:
     dim = class_dim(x)
     index, ignored, v = _index(x, target, weight, ignore_index)
     loss = np.empty(index.shape, x.dtype)
@@ -130,7 +137,13 @@ def _cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int = -100, r
 
 
 def _cross_entropy_gradient(
-    g: Any, x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    g: Any,
+    x: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any:
     dim = class_dim(x)
     index, ignored, v = _index(x, target, weight, ignore_index)
@@ -143,7 +156,11 @@ def _cross_entropy_gradient(
     if label_smoothing:
         of_target = of_target * x.dtype.type(1 - label_smoothing)
         of_class = g * x.dtype.type(label_smoothing / x.shape[dim])
-    slope = of_target if of_class is None else of_target + of_class * (x.shape[dim] if weight is None else np.add.reduce(weight))
+    slope = (
+        of_target
+        if of_class is None
+        else of_target + of_class * (x.shape[dim] if weight is None else np.add.reduce(weight))
+    )
     dx = np.empty(x.shape, x.dtype)
     for here in _blocks(x):
         p = np.subtract(x[here], _top(x[here], dim), out=dx[here])
@@ -199,8 +216,17 @@ def _beside_classes(weight: Any, x: Any) -> Any:
     return reshape(weight, shape=(*weight.shape, *(1 for _ in x.shape[class_dim(x) + 1 :])))
 
 
-def _composed(x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def _composed(
+    x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Any:
     return nll(log_softmax(x, dim=class_dim(x)), target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _pull_logits(
+    g: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
+) -> Any:
+    options = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
+    return cross_entropy_gradient(g, x, target, weight, **options)
 
 
 def _slopes(g: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Any, Any, Any]:
@@ -210,7 +236,13 @@ def _slopes(g: Any, x: Any, target: Any, weight: Any, ignore_index: int, reducti
 
 
 def _composed_gradient(
-    g: Any, x: Any, target: Any, weight: Any, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    g: Any,
+    x: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any:
     dim, n = class_dim(x), len(x.shape)
     index, v, g = _slopes(g, x, target, weight, ignore_index, reduction)
@@ -235,7 +267,11 @@ def _pull_gradient_g(
     products = mul(h, cross_entropy_gradient(one, x, target, weight, reduction="sum", **options))
     if reduction == "none":
         return sum_(products, dim=(class_dim(x),))
-    return div(sum_(products), sum_(target_weights(x, target, weight, ignore_index)[2])) if reduction == "mean" else sum_(products)
+    return (
+        div(sum_(products), sum_(target_weights(x, target, weight, ignore_index)[2]))
+        if reduction == "mean"
+        else sum_(products)
+    )
 
 
 def _pull_gradient_x(
@@ -257,7 +293,12 @@ def _target_shape(x: Any, reduction: str) -> tuple[int, ...]:
 _SAMPLES = [  # class weights are constants, as in PyTorch: not smooth here, for finite differences would move them
     Sample((randn(5, 4), integers(0, 4, 5), None)),
     Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, smooth=False, note="weights"),
-    Sample((randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)), {"label_smoothing": 0.1}, smooth=False, note="all together"),
+    Sample(
+        (randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)),
+        {"label_smoothing": 0.1},
+        smooth=False,
+        note="all together",
+    ),
     Sample((randn(2, 3, 2, 2), integers(0, 3, 2, 2, 2), None), {"reduction": "none", "ignore_index": 1}, note="images"),
     Sample((randn(4), np.array(2), None), note="no batch"),
     Sample((randn(5, 3), integers(0, 3, 5), None), {"label_smoothing": 0.2, "reduction": "sum"}, note="smoothed"),
@@ -265,7 +306,12 @@ _SAMPLES = [  # class weights are constants, as in PyTorch: not smooth here, for
     Sample((randn(3, 4), np.full(3, -100), None), smooth=False, note="all ignored: NaN"),
     Sample((randn(0, 4), np.zeros(0, np.int64), None), {"reduction": "sum"}, note="empty"),
     Sample((100 * randn(6, 5, dtype=np.float32), integers(0, 5, 6), None), note="float32, far apart"),
-    Sample((np.array([[inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, 0.0, 1.0]]), np.array([1, 1, 1]), None), {"reduction": "none"}, smooth=False, note="special"),
+    Sample(
+        (np.array([[inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, 0.0, 1.0]]), np.array([1, 1, 1]), None),
+        {"reduction": "none"},
+        smooth=False,
+        note="special",
+    ),
 ]
 
 cross_entropy = op(
@@ -273,10 +319,8 @@ cross_entropy = op(
     torch="F.cross_entropy(x, target, None if weight is None else weight.detach(), ignore_index=ignore_index, "
     "reduction=reduction, label_smoothing=label_smoothing)",
     numpy=_cross_entropy, dtypes=arithmetic, flops=per_input_element(5),
-    infer=lambda x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0: Spec(_target_shape(x, reduction), x.dtype),
-    vjp={"x": lambda g, x, target, weight, ignore_index, reduction, label_smoothing: cross_entropy_gradient(
-        g, x, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)},
-    decompose=_composed,
+    infer=lambda x, target, weight=None, reduction="mean", **options: Spec(_target_shape(x, reduction), x.dtype),
+    vjp={"x": _pull_logits}, decompose=_composed,
     samples=lambda: _SAMPLES,
 )  # fmt: skip
 
@@ -285,10 +329,11 @@ cross_entropy_gradient = op(
     torch="torch.func.vjp(lambda x: F.cross_entropy(x, target, None if weight is None else weight.detach(), "
     "ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing), x)[1](g)[0]",
     numpy=_cross_entropy_gradient, dtypes=arithmetic, flops=per_input_element(6),
-    infer=lambda g, x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0: Spec(x.shape, x.dtype),
+    infer=lambda g, x, target, weight=None, **options: Spec(x.shape, x.dtype),
     vjp={"g": _pull_gradient_g, "x": _pull_gradient_x}, decompose=_composed_gradient,
     samples=lambda: [
-        Sample((randn(*_target_shape(s.inputs[0], s.params.get("reduction", "mean")), dtype=s.inputs[0].dtype), *s.inputs), *s[1:]) for s in _SAMPLES
+        s._replace(inputs=(randn(*cross_entropy.infer(*s.inputs, **s.params).shape, dtype=s.inputs[0].dtype), *s.inputs))
+        for s in _SAMPLES
     ],
 )  # fmt: skip
 
@@ -300,7 +345,11 @@ SMALLEST = 9.999999960041972e-13  # 1e-12 in float32: what PyTorch divides by wh
 
 def _binary_cross_entropy(x: Any, target: Any) -> Any:
     if not np.logical_and(x >= 0, x <= 1).all():
-        fail(PullbackError, "binary_cross_entropy: all elements of input should be between 0 and 1", "apply sigmoid, or use ..._with_logits")
+        fail(
+            PullbackError,
+            "binary_cross_entropy: all elements of input should be between 0 and 1",
+            "apply sigmoid, or use ..._with_logits",
+        )
     return (target - 1) * np.maximum(np.log1p(-x), -100) - target * np.maximum(np.log(x), -100)
 
 
@@ -318,6 +367,6 @@ binary_cross_entropy = op(
         Sample((between(0.1, 0.9), between(0, 1, seed=1)), note="0-d"),
         Sample((between(0, 1, 0, 3), between(0, 1, 0, 3)), note="empty"),
         Sample((between(0.1, 0.9, 3).astype(np.float32), between(0, 1, 3, seed=1).astype(np.float32)), note="float32"),
-        Sample((np.array([0.0, 0.0, 1.0, 1.0, 1e-50]), np.array([0.0, 1.0, 0.0, 1.0, 1.0])), smooth=False, note="certain"),
+        Sample((np.array([0.0, 0.0, 1.0, 1.0, 1e-50]), np.array([0.0, 1.0, 0.0, 1.0, 1.0])), smooth=False, note="sure"),
     ],
 )  # fmt: skip

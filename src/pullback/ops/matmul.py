@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import BOOL
+from ..dtypes import BOOL, F32
 from .arithmetic import add
 from .record import Sample, Shape, Spec, matching, op
 from .reduction import sum as sum_
@@ -23,7 +23,9 @@ def transpose(x: Any) -> Any:
 
 def _product_spec(x: Any, y: Any) -> Spec:
     if not x.shape or not y.shape:
-        raise ValueError(f"both arguments to matmul need to be at least 1D, but they are {len(x.shape)}D and {len(y.shape)}D")
+        raise ValueError(
+            f"both arguments to matmul need to be at least 1D, but they are {len(x.shape)}D and {len(y.shape)}D"
+        )
     rows, columns = x.shape[-2:-1], y.shape[-1:] if len(y.shape) > 1 else ()
     if x.shape[-1] != (y.shape[-2] if len(y.shape) > 1 else y.shape[0]):
         left, right = ("x".join(map(str, a.shape[-2:])) for a in (x, y))
@@ -33,7 +35,9 @@ def _product_spec(x: Any, y: Any) -> Spec:
     batch, other = (1,) * (rank - len(batch)) + tuple(batch), (1,) * (rank - len(other)) + tuple(other)
     for i, (a, b) in enumerate(zip(batch, other, strict=True)):
         if a != b and 1 not in (a, b):
-            raise ValueError(f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {i}")
+            raise ValueError(
+                f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {i}"
+            )
     return Spec((*(b if a == 1 else a for a, b in zip(batch, other, strict=True)), *rows, *columns), x.dtype)
 
 
@@ -51,7 +55,7 @@ def _matmul(x: Any, y: Any) -> Any:
 
 
 def _flops(arrays: Any, params: Any, out: Any) -> int:
-    return 2 * math.prod(out.shape) * int(arrays[0].shape[-1])
+    return int(2 * math.prod(out.shape) * arrays[0].shape[-1])
 
 
 # With X and Y matrices (a 1-D x is a row, a 1-D y a column) and G shaped as X Y:  dX = G Y^T,  dY = X^T G.
@@ -91,7 +95,9 @@ def _below_each_other(x: Any) -> Any:
 def _side_by_side(x: Any) -> Any:
     """(..., m, n) as (m, all n)."""
     n = len(x.shape)
-    return reshape(permute(x, dims=(n - 2, *range(n - 2), n - 1)), shape=(x.shape[-2], math.prod(x.shape) // max(1, x.shape[-2])))
+    return reshape(
+        permute(x, dims=(n - 2, *range(n - 2), n - 1)), shape=(x.shape[-2], math.prod(x.shape) // max(1, x.shape[-2]))
+    )
 
 
 def _unbroadcast(g: Any, shape: Shape) -> Any:
@@ -131,7 +137,9 @@ matmul = op(
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     try:
         if x.ndim > 2:
-            out = np.matmul(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.T).reshape(*x.shape[:-1], len(weight))
+            out = np.matmul(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.T).reshape(
+                *x.shape[:-1], len(weight)
+            )
         else:
             out = np.matmul(x, weight.T)
     except ValueError:
@@ -144,7 +152,8 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 linear = op(
     "linear", "x weight^T + bias", inputs="x weight bias", torch="F.linear(x, weight, bias)",
-    numpy=_linear, infer=lambda x, weight, bias=None: Spec((*x.shape[:-1], weight.shape[0]), x.dtype), dtypes=matching, flops=_flops,
+    numpy=_linear, infer=lambda x, weight, bias=None: Spec((*x.shape[:-1], weight.shape[0]), x.dtype),
+    dtypes=matching, flops=_flops,
     # dx = g W,  dW = g^T x,  db = sum of g
     vjp={
         "x": lambda g, weight: matmul(g, weight),
@@ -160,7 +169,7 @@ linear = op(
         Sample((randn(0, 4), randn(5, 4), randn(5)), note="empty"),
         Sample((randn(3, 0), randn(5, 0), randn(5)), note="no features"),
         Sample((randn(3, 2, 4).transpose(1, 0, 2), randn(4, 5).T, randn(10)[::-2]), note="strided"),
-        Sample((randn(3, 4, dtype=np.float32), randn(5, 4, dtype=np.float32), randn(5, dtype=np.float32)), note="float32"),
+        Sample((randn(3, 4, dtype=F32), randn(5, 4, dtype=F32), randn(5, dtype=F32)), note="float32"),
     ],
 )  # fmt: skip
 

@@ -82,7 +82,7 @@ def rows_gradient(g: Any, x: Any, weight: Any, eps: float, centred: bool) -> tup
 
 
 def pooled(v: Any, groups: int) -> Array:
-    """Sums of (N, C) over each pool: all samples of a channel (groups = 0), or the channels of a group of each sample."""
+    """Sums of (N, C) over pools: all samples of a channel (groups = 0), or a group of channels of each sample."""
     if groups == 0:
         return np.add.reduce(v, axis=0, keepdims=True)
     by_group = np.add.reduce(v.reshape(len(v), groups, v.shape[1] // groups), axis=2)
@@ -113,7 +113,9 @@ def channels(x: Any, weight: Any, bias: Any, eps: float, groups: int) -> tuple[A
     return y, mean, variance
 
 
-def channels_gradient(g: Any, g_mean: Any, g_variance: Any, x: Any, weight: Any, eps: float, groups: int) -> tuple[Array, Array, Array]:
+def channels_gradient(
+    g: Any, g_mean: Any, g_variance: Any, x: Any, weight: Any, eps: float, groups: int
+) -> tuple[Array, Array, Array]:
     """dx, dw, db, where g_mean and g_variance (None: zero) are cotangents of the statistics."""
     n = pool_size(x, groups)
     h, _, _, r = standardise_channels(x, eps, groups)  # h lacks the factor r, which goes into the coefficients

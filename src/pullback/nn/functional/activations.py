@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ...errors import PullbackError, fail
+from ...functions.expose import in_place
 from ...functions.random import sample
 from ...ops import activation as ops
 from ...ops import pointwise
@@ -22,17 +22,6 @@ from ...ops.softmax import log_softmax as log_softmax_op
 from ...ops.softmax import softmax as softmax_op
 from ...tensor import Tensor, wrap
 from ...views import update
-
-
-def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`name_(x, ...)`: x becomes name(x, ...)."""
-
-    def write(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return update(input, function(input, *args, **kwargs))
-
-    write.__name__ = write.__qualname__ = function.__name__ + "_"
-    write.__doc__ = f"{function.__name__}, written over the tensor itself."
-    return write
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -57,12 +46,18 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight * x, with one weight or one for each channel (dim 1)."""
     channels = input.shape[1] if input.ndim > 1 else 1
     if weight.ndim > 1 or weight.numel() not in (1, channels):
-        fail(PullbackError, f"prelu: weight must be one number or one for each of {channels} channels, but has shape {list(weight.shape)}")
+        fail(
+            PullbackError,
+            f"prelu: weight must be one number or one for each of {channels} channels, but has shape "
+            f"{list(weight.shape)}",
+        )
     shape = (weight.numel(), *(1 for _ in input.shape[2:])) if input.ndim > 1 else (1,) * input.ndim
     return ops.prelu(input, reshape(weight, shape=shape))
 
 
-def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
     """leaky_relu with a random slope for each element; in evaluation, with the mean slope."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
@@ -181,8 +176,9 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return ops.glu(input, dim=normal_dim(dim, input.ndim))
 
 
-relu_, leaky_relu_, elu_, selu_, celu_ = map(in_place, (relu, leaky_relu, elu, selu, celu))
-hardtanh_, threshold_, rrelu_ = map(in_place, (hardtanh, threshold, rrelu))
+relu_, leaky_relu_, elu_ = in_place(relu, "relu"), in_place(leaky_relu, "leaky_relu"), in_place(elu, "elu")
+selu_, celu_, rrelu_ = in_place(selu, "selu"), in_place(celu, "celu"), in_place(rrelu, "rrelu")
+hardtanh_, threshold_ = in_place(hardtanh, "hardtanh"), in_place(threshold, "threshold")
 
 
 # -- over a dimension ------------------------------------------------------------------------------------------------

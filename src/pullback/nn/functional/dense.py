@@ -30,7 +30,11 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """x1^T weight[o] x2 + bias[o], for each output o."""
     if input1.shape[:-1] != input2.shape[:-1] or weight.shape[1:] != (input1.shape[-1], input2.shape[-1]):
         given = f"input1 {list(input1.shape)}, input2 {list(input2.shape)}, weight {list(weight.shape)}"
-        fail(ShapeError, f"bilinear: the shapes do not fit: {given}", "weight is (out, features of input1, features of input2)")
+        fail(
+            ShapeError,
+            f"bilinear: the shapes do not fit: {given}",
+            "weight is (out, features of input1, features of input2)",
+        )
     out = einsum("...i,oij,...j->...o", input1, weight, input2)
     return out if bias is None else add(out, bias)
 
@@ -48,12 +52,15 @@ def scaled_dot_product_attention(
     """softmax(scale * query @ key^T + mask) @ value; where a boolean mask is False, the key is not looked at."""
     q, k, v = query._array.shape, key._array.shape, value._array.shape
     if min(len(q), len(k), len(v)) < 2:
-        fail(ShapeError, f"attention: query, key and value need at least 2 dimensions, but are {list(q)}, {list(k)} and {list(v)}")
+        fail(
+            ShapeError,
+            f"attention: query, key and value need at least 2 dimensions, but are {list(q)}, {list(k)} and {list(v)}",
+        )
     if q[:-2] != k[:-2] or k[:-2] != v[:-2]:
         query, key, value = _same_batches(query, key, value, enable_gqa)
     if attn_mask is not None:
         attn_mask = _checked_mask(attn_mask, query, key)
-    options = {"causal": is_causal, "scale": 1 / math.sqrt(max(1, q[-1])) if scale is None else scale}
+    options: dict[str, Any] = {"causal": is_causal, "scale": 1 / math.sqrt(max(1, q[-1])) if scale is None else scale}
     if dropout_p > 0:
         return attention_in_steps(query, key, value, attn_mask, **options, drop=lambda p: dropout(p, dropout_p))  # type: ignore[no-any-return]
     return attention(query, key, value, attn_mask, **options)
@@ -67,7 +74,8 @@ def _same_batches(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> t
         if heads[1] != heads[2] or heads[1] == 0 or heads[0] % heads[1]:
             fail(
                 ShapeError,
-                f"attention: number of heads in key and value must divide the number of heads in query, but they are {heads[1]}, {heads[2]} and {heads[0]}",
+                "attention: number of heads in key and value must divide the number of heads in query, but they are "
+                f"{heads[1]}, {heads[2]} and {heads[0]}",
             )
     last = 3 if grouped else 2
     try:
@@ -75,10 +83,13 @@ def _same_batches(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> t
     except ValueError as error:
         fail(
             ShapeError,
-            f"attention: the batches of query {list(shapes[0])}, key {list(shapes[1])} and value {list(shapes[2])} do not fit: {error}",
+            f"attention: the batches of query {list(shapes[0])}, key {list(shapes[1])} and value {list(shapes[2])} do "
+            f"not fit: {error}",
             "pass enable_gqa=True if the query has more heads than key and value",
         )
-    return tuple(expand(x, shape=(*batch, *x.shape[-last:])) if x.shape[:-last] != batch else x for x in (query, key, value))  # type: ignore[return-value]
+    return tuple(
+        expand(x, shape=(*batch, *x.shape[-last:])) if x.shape[:-last] != batch else x for x in (query, key, value)
+    )  # type: ignore[return-value]
 
 
 class _Shape:
@@ -90,7 +101,8 @@ def _checked_mask(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
     if mask.npdtype not in (BOOL, query.npdtype):
         fail(
             DTypeError,
-            f"Expected attn_mask dtype to be bool or to match query dtype, but got {mask.dtype} and query {query.dtype}",
+            f"Expected attn_mask dtype to be bool or to match query dtype, but got {mask.dtype} and query "
+            f"{query.dtype}",
             "mask.bool() or mask.to(query.dtype)",
         )
     full = (*query.shape[:-1], key.shape[-2])

@@ -56,7 +56,11 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 def _drop_channels(name: str, n: int, input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
     if input.ndim not in (n + 1, n + 2):
-        fail(ShapeError, f"{name}: Expected {n + 1}D or {n + 2}D input, but received a {input.ndim}D input of shape {list(input.shape)}")
+        fail(
+            ShapeError,
+            f"{name}: Expected {n + 1}D or {n + 2}D input, but received a {input.ndim}D input of shape "
+            f"{list(input.shape)}",
+        )
     batched = input if input.ndim == n + 2 else input.unsqueeze(0)
     out = _drop(batched, p, training, inplace, by_channel=True)
     return out if input.ndim == n + 2 else out.squeeze(0)

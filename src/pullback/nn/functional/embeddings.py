@@ -29,7 +29,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """weight[input]; the row padding_idx gets no gradient. With max_norm, the rows used are first shortened to it, in place."""
+    """weight[input]; the row padding_idx gets no gradient. max_norm first shortens the rows that are used, in place."""
     if input.npdtype in FLOATS:
         fail(DTypeError, f"embedding: indices must be integers, not {input.dtype}", "convert them with .long()")
     if weight.ndim != 2:
@@ -67,14 +67,20 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """The sum, mean or maximum of the rows in each bag. Bags are rows of a 2-D input, or stretches of a 1-D one that begin at offsets."""
+    """The sum, mean or maximum of each bag of rows.
+
+    A bag is a row of a 2-D input, or the stretch of a 1-D one from one of the offsets to the next.
+    """
     if mode not in ("sum", "mean", "max"):
         fail(PullbackError, f"embedding_bag: mode has to be one of sum, mean or max, not {mode!r}")
     if per_sample_weights is not None and (mode != "sum" or per_sample_weights.shape != input.shape):
         fail(PullbackError, "embedding_bag: per_sample_weights need mode='sum' and the shape of the input")
     if (input.ndim == 1) == (offsets is None) or input.ndim > 2:
-        fail(ShapeError, f"embedding_bag: a 1-D input needs offsets and a 2-D one has none; input has shape {list(input.shape)}")
-    present = None
+        fail(
+            ShapeError,
+            f"embedding_bag: a 1-D input needs offsets and a 2-D one has none; input has shape {list(input.shape)}",
+        )
+    present: Any = None
     if offsets is not None:
         places, present = _rectangle(input, offsets, include_last_offset)
         input = input[places] if input.numel() else cast(places, dtype=input.npdtype)
@@ -97,7 +103,11 @@ def embedding_bag(
     total = sum_(rows if beside is None else where(beside, rows, 0.0), dim=(1,))
     if mode == "sum":
         return total
-    count = input.shape[1] if present is None else clamp(cast(sum_(present, dim=(1,), keepdim=True), dtype=weight.npdtype), 1.0, None)
+    count = (
+        input.shape[1]
+        if present is None
+        else clamp(cast(sum_(present, dim=(1,), keepdim=True), dtype=weight.npdtype), 1.0, None)
+    )
     return div(total, count)
 
 

@@ -12,7 +12,7 @@ from ...errors import GradientError, PullbackError, ShapeError, fail
 from ...functions.creation import arange
 from ...ops.activation import logsigmoid, relu
 from ...ops.arithmetic import abs, add, div, mul, neg, square, sub
-from ...ops.compare import clamp, logical_and, logical_not, minimum, where
+from ...ops.compare import clamp, eq, logical_and, logical_not, minimum, ne, where
 from ...ops.losses import binary_cross_entropy as bce
 from ...ops.losses import class_dim, nll
 from ...ops.losses import cross_entropy as cross_entropy_op
@@ -44,15 +44,23 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str, *older: bool 
     if weight is None:
         return _reduced(loss, reduction, *older)
     if weight.shape != loss.shape:
-        fail(ShapeError, f"Weights and input must have the same size, but they are {list(weight.shape)} and {list(loss.shape)}")
+        fail(
+            ShapeError,
+            f"Weights and input must have the same size, but they are {list(weight.shape)} and {list(loss.shape)}",
+        )
     loss = mul(loss, weight)
-    return div(sum_(loss), sum_(weight)) if reduction_of(reduction, *older) == "mean" else _reduced(loss, reduction, *older)
+    return (
+        div(sum_(loss), sum_(weight))
+        if reduction_of(reduction, *older) == "mean"
+        else _reduced(loss, reduction, *older)
+    )
 
 
 def _warn_if_broadcast(input: Tensor, target: Tensor) -> None:
     if input._array.shape != target._array.shape:
         warnings.warn(
-            f"Using a target size ({list(target.shape)}) that is different to the input size ({list(input.shape)}). This will likely "
+            f"Using a target size ({list(target.shape)}) that is different to the input size ({list(input.shape)}). "
+            "This will likely "
             "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=3,
         )
@@ -100,7 +108,9 @@ def smooth_l1_loss(
     if beta < 0:
         fail(PullbackError, f"smooth_l1_loss does not support negative values for beta, got {beta}")
     apart = abs(sub(input, target))
-    return _reduced(apart if beta == 0 else mul(_quadratic_then_linear(apart, beta), 1 / beta), reduction, size_average, reduce)
+    return _reduced(
+        apart if beta == 0 else mul(_quadratic_then_linear(apart, beta), 1 / beta), reduction, size_average, reduce
+    )
 
 
 def huber_loss(
@@ -139,7 +149,7 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """(log var + (x - y)^2 / var) / 2, var no smaller than eps"""
     if not isinstance(var, Tensor):
@@ -185,11 +195,14 @@ def cross_entropy(
         fail(ShapeError, "cross_entropy: the input needs a dimension of classes, but is 0-d")
     if target.npdtype not in FLOATS:
         _fixed(weight)
-        return cross_entropy_op(input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
+        return cross_entropy_op(
+            input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
     if target.shape != input.shape:
         fail(
             ShapeError,
-            f"cross_entropy: a target of probabilities must be shaped as the input {list(input.shape)}, but is {list(target.shape)}",
+            f"cross_entropy: a target of probabilities must be shaped as the input {list(input.shape)}, but is "
+            f"{list(target.shape)}",
             "for class indices, convert the target with .long()",
         )
     dim = class_dim(input)
@@ -216,7 +229,10 @@ def nll_loss(
     _fixed(weight)
     dim = class_dim(input)
     if input.ndim == 0 or target.shape != (*input.shape[:dim], *input.shape[dim + 1 :]):
-        fail(ShapeError, f"nll_loss: target of shape {list(target.shape)} does not fit input of shape {list(input.shape)}")
+        fail(
+            ShapeError,
+            f"nll_loss: target of shape {list(target.shape)} does not fit input of shape {list(input.shape)}",
+        )
     return nll(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
 
 
@@ -245,7 +261,11 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(t log x + (1 - t) log(1 - x)), logarithms at least -100"""
     if input.shape != target.shape:
-        fail(ShapeError, f"binary_cross_entropy: target {list(target.shape)} must be shaped as the input {list(input.shape)}", "reshape one of them")
+        fail(
+            ShapeError,
+            f"binary_cross_entropy: target {list(target.shape)} must be shaped as the input {list(input.shape)}",
+            "reshape one of them",
+        )
     loss = bce(input, target)
     return _reduced(loss if weight is None else mul(loss, weight), reduction, size_average, reduce)
 
@@ -263,7 +283,8 @@ def binary_cross_entropy_with_logits(
     if input.shape != target.shape:
         fail(
             ShapeError,
-            f"binary_cross_entropy_with_logits: target {list(target.shape)} must be shaped as the input {list(input.shape)}",
+            f"binary_cross_entropy_with_logits: target {list(target.shape)} must be shaped as the input "
+            f"{list(input.shape)}",
             "reshape one of them",
         )
     certain = logsigmoid(input)
@@ -285,8 +306,8 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1"""
-    apart = where(target != 1, clamp(sub(margin, input), 0.0, None), 0.0)
-    return _reduced(add(apart, where(target != -1, input, 0.0)), reduction, size_average, reduce)
+    apart = where(ne(target, 1), clamp(sub(margin, input), 0.0, None), 0.0)
+    return _reduced(add(apart, where(ne(target, -1), input, 0.0)), reduction, size_average, reduce)
 
 
 def margin_ranking_loss(
@@ -300,7 +321,11 @@ def margin_ranking_loss(
 ) -> Tensor:
     """max(0, -t (x1 - x2) + margin)"""
     if not input1.ndim == input2.ndim == target.ndim:
-        fail(ShapeError, f"margin_ranking_loss: all inputs should have the same number of dimensions, but they have {input1.ndim}, {input2.ndim} and {target.ndim}")
+        fail(
+            ShapeError,
+            f"margin_ranking_loss: all inputs should have the same number of dimensions, but they have {input1.ndim}, "
+            f"{input2.ndim} and {target.ndim}",
+        )
     loss = clamp(add(mul(neg(target), sub(input1, input2)), margin), 0.0, None)
     return _reduced(loss, reduction, size_average, reduce)
 
@@ -317,11 +342,14 @@ def cosine_embedding_loss(
     """1 - cos where the target is 1, max(0, cos - margin) where it is -1"""
     if target.ndim > 1 or target.ndim + 1 != input1.ndim or input1.ndim != input2.ndim:
         given = f"{list(input1.shape)}, {list(input2.shape)} and target {list(target.shape)}"
-        fail(ShapeError, f"cosine_embedding_loss: expected 2D inputs and a 1D target, or 1D inputs and a 0D target, got {given}")
+        fail(
+            ShapeError,
+            f"cosine_embedding_loss: expected 2D inputs and a 1D target, or 1D inputs and a 0D target, got {given}",
+        )
     dim = (target.ndim,)
     squares = [add(sum_(square(x), dim=dim), 1e-12) for x in (input1, input2)]
     cos = div(sum_(mul(input1, input2), dim=dim), pow(mul(*squares), 0.5))
-    loss = add(where(target == 1, sub(1.0, cos), 0.0), where(target == -1, clamp(sub(cos, margin), 0.0, None), 0.0))
+    loss = add(where(eq(target, 1), sub(1.0, cos), 0.0), where(eq(target, -1), clamp(sub(cos, margin), 0.0, None), 0.0))
     return _reduced(loss, reduction, size_average, reduce)
 
 
@@ -373,9 +401,13 @@ def multi_margin_loss(
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """The sum over targets t and other classes c of max(0, 1 - x_t + x_c), over the number of classes; -1 ends the targets."""
+    """The sum of max(0, 1 - x_t + x_c) over targets t (-1 ends them) and other classes c, over the number of classes"""
     if input.shape != target.shape or input.ndim not in (1, 2):
-        fail(ShapeError, f"multilabel_margin_loss: target {list(target.shape)} must be shaped as the input {list(input.shape)}, which is 1D or 2D")
+        fail(
+            ShapeError,
+            f"multilabel_margin_loss: target {list(target.shape)} must be shaped as the input {list(input.shape)}, "
+            "which is 1D or 2D",
+        )
     classes = input.shape[-1]
     listed = (target < 0).cumsum(-1) == 0
     index = where(listed, target, 0)

@@ -29,22 +29,36 @@ def _last_dims(name: str, input: Tensor, normalized_shape: Any, **affine: Tensor
     given = input._array.shape
     if not shape or given[len(given) - len(shape) :] != shape:
         wanted = ", ".join(["*", *map(str, shape)])
-        fail(ShapeError, f"{name}: Given normalized_shape={list(shape)}, expected input with shape [{wanted}], but got input of size {list(given)}")
+        fail(
+            ShapeError,
+            f"{name}: Given normalized_shape={list(shape)}, expected input with shape [{wanted}], but got input of "
+            f"size {list(given)}",
+        )
     for which, a in affine.items():
         if a is not None and a._array.shape != shape:
-            fail(ShapeError, f"{name}: Expected {which} to be of same shape as normalized_shape, but got {which} of shape {list(a.shape)} and {list(shape)}")
+            fail(
+                ShapeError,
+                f"{name}: Expected {which} to be of same shape as normalized_shape, but got {which} of shape "
+                f"{list(a.shape)} and {list(shape)}",
+            )
     return shape
 
 
 def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, then weight and bias."""
     shape = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return ops.layer_norm(input, weight, bias, shape=shape, eps=eps)
 
 
-def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """Root mean square 1 over the last dimensions, then the weight."""
     shape = _last_dims("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
@@ -54,11 +68,18 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
 
 def _channels(name: str, input: Tensor, **affine: Tensor | None) -> int:
     if input.ndim < 2:
-        fail(ShapeError, f"{name}: expected at least 2 dimensions (batch, channels, ...), but got input of size {list(input.shape)}")
+        fail(
+            ShapeError,
+            f"{name}: expected at least 2 dimensions (batch, channels, ...), but got input of size {list(input.shape)}",
+        )
     channels = int(input._array.shape[1])
     for which, a in affine.items():
         if a is not None and a._array.shape != (channels,):
-            fail(ShapeError, f"{name}: {which} should contain {channels} elements not {a._array.size}; input has size {list(input.shape)}")
+            fail(
+                ShapeError,
+                f"{name}: {which} should contain {channels} elements not {a._array.size}; input has size "
+                f"{list(input.shape)}",
+            )
     return channels
 
 
@@ -72,15 +93,25 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Mean 0 and variance 1 for each channel: of the batch in training (which moves the running statistics), else the running ones."""
-    channels = _channels("batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    """Each channel standardised by the batch in training, which moves the running statistics, or by those."""
+    channels = _channels(
+        "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     if not training:
         if running_mean is None or running_var is None:
-            fail(PullbackError, "Expected running_mean and running_var to be defined when training=False", "pass them, or training=True")
+            fail(
+                PullbackError,
+                "Expected running_mean and running_var to be defined when training=False",
+                "pass them, or training=True",
+            )
         return _standardised_by(input, running_mean, running_var, weight, bias, eps)
     count = math.prod(input._array.shape) // max(1, channels)
     if count == 1:
-        fail(ShapeError, f"Expected more than 1 value per channel when training, got input size {list(input.shape)}", "use a larger batch, or eval mode")
+        fail(
+            ShapeError,
+            f"Expected more than 1 value per channel when training, got input size {list(input.shape)}",
+            "use a larger batch, or eval mode",
+        )
     out, mean, variance = ops.batch_norm(input, weight, bias, eps=eps)
     with no_grad():
         if running_mean is not None:
@@ -95,7 +126,9 @@ def _move(running: Tensor, now: Tensor, momentum: float) -> None:
     write(running, add(mul(running, 1 - momentum), mul(cast(now, dtype=running.npdtype), momentum)))
 
 
-def _standardised_by(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+def _standardised_by(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
     """x scale + shift, with scale = weight / sqrt(variance + eps), shift = bias - mean scale"""
     scale = rsqrt(add(variance, eps))
     scale = scale if weight is None else mul(scale, weight)
@@ -110,11 +143,17 @@ def cast_to(out: Tensor, like: Tensor) -> Tensor:
     return out if out.npdtype == like.npdtype else cast(out, dtype=like.npdtype)
 
 
-def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     """Mean 0 and variance 1 over each group of channels of each sample, then weight and bias by channel."""
     channels = _channels("group_norm", input, weight=weight, bias=bias)
     if num_groups < 1 or channels % num_groups:
-        fail(PullbackError, f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}")
+        fail(
+            PullbackError,
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}",
+        )
     return ops.group_norm(input, weight, bias, groups=num_groups, eps=eps)
 
 
@@ -129,7 +168,9 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 for each channel of each sample, then weight and bias by channel."""
-    channels = _channels("instance_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    channels = _channels(
+        "instance_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if math.prod(input._array.shape[2:]) == 1:

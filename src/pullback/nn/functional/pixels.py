@@ -14,7 +14,11 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     *batch, c, h, w = _image("pixel_shuffle", input)
     r = upscale_factor
     if r < 1 or c % (r * r):
-        fail(ShapeError, f"pixel_shuffle expects its input's channels to be divisible by the square of upscale_factor={r}, but there are {c}")
+        fail(
+            ShapeError,
+            f"pixel_shuffle expects its input's channels to be divisible by the square of upscale_factor={r}, but "
+            f"there are {c}",
+        )
     n = len(batch)
     x = reshape(input, shape=(*batch, c // (r * r), r, r, h, w))
     x = permute(x, dims=(*range(n), n, n + 3, n + 1, n + 4, n + 2))
@@ -27,7 +31,11 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     *batch, c, h, w = _image("pixel_unshuffle", input)
     r = downscale_factor
     if r < 1 or h % r or w % r:
-        fail(ShapeError, f"pixel_unshuffle expects height and width to be divisible by downscale_factor={r}, but they are {h} and {w}")
+        fail(
+            ShapeError,
+            f"pixel_unshuffle expects height and width to be divisible by downscale_factor={r}, but they are {h} and "
+            f"{w}",
+        )
     n = len(batch)
     x = reshape(input, shape=(*batch, c, h // r, r, w // r, r))
     x = permute(x, dims=(*range(n), n, n + 2, n + 4, n + 1, n + 3))
@@ -38,7 +46,10 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Channels (dim 1) dealt out: the first of each group, then the second of each ..."""
     if input.ndim < 3 or groups < 1 or input.shape[1] % groups:
-        fail(ShapeError, f"channel_shuffle: the channels of input {list(input.shape)} must be divisible by groups={groups}")
+        fail(
+            ShapeError,
+            f"channel_shuffle: the channels of input {list(input.shape)} must be divisible by groups={groups}",
+        )
     n, c, *size = input.shape
     x = reshape(input, shape=(n, groups, c // groups, *size))
     return reshape(permute(x, dims=(0, 2, 1, *range(3, x.ndim))), shape=input.shape)
@@ -46,5 +57,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
 
 def _image(name: str, x: Tensor) -> tuple[int, ...]:
     if x.ndim < 3:
-        fail(ShapeError, f"{name} expects input to have at least 3 dimensions, but got input with {x.ndim} dimension(s)")
+        fail(
+            ShapeError, f"{name} expects input to have at least 3 dimensions, but got input with {x.ndim} dimension(s)"
+        )
     return x.shape
