@@ -209,8 +209,18 @@ def main() -> int:
     row("backward over 2 M nodes / over 1 M", f"{two:.2f} s, {one:.2f} s", two / one, 2.2)
     row("nodes alive after it", f"{alive}", alive, 0)
     (plain_time, plain_peak), (time_16, peak_16) = checkpoint_run(None), checkpoint_run(16)
-    row("checkpointing 256 layers in 16 segments: peak memory / plain", f"{peak_16 >> 10} KiB, {plain_peak >> 10} KiB", peak_16 / plain_peak, 1 / 6)
-    row("checkpointing 256 layers in 16 segments: time / plain", f"{time_16:.3f} s, {plain_time:.3f} s", time_16 / plain_time, 1.45)
+    row(
+        "checkpointing 256 layers in 16 segments: peak memory / plain",
+        f"{peak_16 >> 10} KiB, {plain_peak >> 10} KiB",
+        peak_16 / plain_peak,
+        1 / 6,
+    )
+    row(
+        "checkpointing 256 layers in 16 segments: time / plain",
+        f"{time_16:.3f} s, {plain_time:.3f} s",
+        time_16 / plain_time,
+        1.45,
+    )
     row("import pullback, seconds", "", import_seconds(), 0.25)
     if check and missed:
         print("missed: " + "; ".join(missed))

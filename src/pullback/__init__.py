@@ -9,6 +9,7 @@ import math as _math
 from typing import Any as _Any
 
 from . import functions as _functions
+from . import nn
 from .dtypes import (
     bfloat16,
     double,
@@ -33,16 +34,30 @@ from .dtypes import bool_ as bool
 from .dtypes import float32 as float
 from .dtypes import int32 as int
 from .modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
-from .random import Generator, default_generator, fork_rng, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .random import (
+    Generator,
+    default_generator,
+    fork_rng,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from .tensor import Size, Tensor, device
 from .version import __version__
 
 globals().update({name: function for name, function in _functions.PUBLIC.items()})
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
-strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
+strided, contiguous_format, preserve_format, channels_last = (
+    "torch.strided",
+    "torch.contiguous_format",
+    "torch.preserve_format",
+    "torch.channels_last",
+)
 
-from . import accelerator, autograd, backends, cuda, func, lens, linalg, random, testing, utils, version  # noqa: E402
+from . import accelerator, autograd, backends, cuda, func, lens, linalg, random, special, testing, utils, version  # noqa: E402
 from ._refusals import explain as _explain  # noqa: E402
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from .cuda import _missing, device_count, is_available, synchronize
 
-__all__ = ["current_accelerator", "current_device_index", "device_count", "device_index", "is_available", "set_device_index", "synchronize"]
+__all__ = [
+    "current_accelerator",
+    "current_device_index",
+    "device_count",
+    "device_index",
+    "is_available",
+    "set_device_index",
+    "synchronize",
+]
 
 
 def current_accelerator(check_available: bool = False) -> Any:

@@ -19,10 +19,10 @@ from .errors import GradientError, Position, fail, show
 from .modes import MODES, Switch, no_grad
 from .ops.record import Plan
 from .random import get_rng_state, set_rng_state
-from .tape import Edge, Label, Node, edge, next_id
-from .tensor import Storage, Tensor, alias, wrap
+from .tape import Edge, Label, Node, edge
+from .tensor import Storage, Tensor, alias, tick, wrap
 
-RELEASABLE = [(Storage(None), 0)]  # backward frees the nodes that have guards; this one never fails
+RELEASABLE = [Storage(None)]  # backward frees the nodes that have guards; this one never fails
 INPUT = object()  # stands for a tensor in the arguments
 ELSEWHERE = ("quietly", "backward", "watch")  # modes that belong to where the second run happens
 
@@ -34,7 +34,7 @@ class Entry(Node):
         super().__init__(Label("checkpoint"), (), (), None)
         self.plan = Plan(tuple(range(len(inputs))), (), ())
         self.saved = [alias(x, x._array) for x in inputs]
-        self.guards = [(x._storage, x._storage.version) for x in inputs]
+        self.guards = [x._storage for x in inputs]
         if inputs and MODES.pack is not None:
             MODES.pack(self)
 
@@ -45,7 +45,7 @@ class Saving:
     def __init__(self, node: Node) -> None:
         self.op, self.position = node.op.name, node.position
         self.arrays = [(tuple(a.shape), a.dtype) for a in node.saved[: len(node.plan.held)] if hasattr(a, "shape")]
-        self.guards = [(weakref.ref(storage), version) for storage, version in node.guards]
+        self.guards = [(weakref.ref(storage), storage.version) for storage in node.guards]
 
     def __str__(self) -> str:
         return f"{self.op} saved {', '.join(f'{dtype}{list(shape)}' for shape, dtype in self.arrays)}"
@@ -57,7 +57,8 @@ class Resaved:
     name: Any = Node.name
 
     def __init__(self, node: Node) -> None:
-        self.op, self.position, self.saved, self.guards = node.op, node.position, node.saved, node.guards
+        self._id, self.op, self.position = node._id, node.op, node.position
+        self.saved, self.guards = node.saved, node.guards
 
     def values(self) -> Sequence[Any]:
         return Node.values(self)  # type: ignore[arg-type]
@@ -81,7 +82,7 @@ class Region:
 
     def run(self, args: Any, kwargs: Any) -> Any:
         """The first time: nodes keep nothing."""
-        start = next_id()
+        start = tick()
         with Switch(pack=self.drop):
             out = self.function(*args, **kwargs)
         self.leaves = [(x._storage, x._storage.version) for x in leaves_above(start, trees.tensors(out))]

@@ -214,7 +214,7 @@ class Applied(Node):
             saved.append(None if t is None else t._array)
             self.sources.append(None if t is None else self._source(t, args, outs, places))
         self.plan = Plan(tuple(range(len(saved))), (), ())
-        self.saved, self.guards = saved, [(t._storage, t._storage.version) for t in kept if t is not None]
+        self.saved, self.guards = saved, [t._storage for t in kept if t is not None]
         if self.guards and MODES.pack is not None:
             MODES.pack(self)
 

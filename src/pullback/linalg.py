@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .errors import LinAlgError
 from .functions.decompositions import (
@@ -62,5 +62,7 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
 
 def __getattr__(name: str) -> NoReturn:
     if name in ("eig", "eigvals"):
-        raise AttributeError(f"pullback.linalg has no {name!r}: its results are complex; see eigh for symmetric matrices")
+        raise AttributeError(
+            f"pullback.linalg has no {name!r}: its results are complex; see eigh for symmetric matrices"
+        )
     raise AttributeError(f"pullback.linalg has no {name!r}")

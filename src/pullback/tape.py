@@ -13,7 +13,6 @@ That is the chain rule: the pullback of a composition is the composition of the 
 
 from __future__ import annotations
 
-import itertools
 import operator
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,9 +30,7 @@ from .ops.create import cast, clone, full_like
 from .ops.record import IMPLEMENTATIONS, Op, Plan, broadcasts_to
 from .ops.reduction import sum as sum_
 from .ops.shape import reshape
-from .tensor import Storage, Tensor, look_through, shares, wrap
-
-next_id = itertools.count(1).__next__
+from .tensor import Storage, Tensor, look_through, shares, tick, wrap
 
 # Where a gradient goes next: to the op that made an input, or to the input itself if it is a leaf.
 Edge = Union["Node", Tensor]
@@ -44,14 +41,14 @@ class Node:
     """One op that ran, and how to go back through it."""
 
     outputs = 1
-    zeros = True  # do the rules want zeros for results that nothing was made of?
+    zeros = True  # do the rules want zero cotangents for results that nothing was made of?
     plan: Plan  # which rules to run, and on what
     saved: Any = NOTHING  # the arrays and facts the rules need ...
-    guards: Sequence[tuple[Storage, int]] = ()  # ... and where the arrays lie, at which version
+    guards: list[Storage] = NOTHING  # ... and where the arrays lie
     hooks: dict[int, Hook] | None = None
 
     def __init__(self, op: Any, edges: Sequence[Edge | None], shape: Any, dtype: Any) -> None:
-        self._id = next_id()
+        self._id = tick()
         self.op = op
         self.edges = edges
         self.shape = shape  # of the result, and so of its cotangent
@@ -60,6 +57,10 @@ class Node:
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         """(edge, cotangent) pairs for the inputs, given the cotangent of the result."""
+        if self.outputs > 1 and self.zeros:
+            some = next(part for part in g if part is not None)
+            parts = zip(g, self.shape, self.dtype, strict=True)
+            g = [full_like(some, value=0.0, shape=s, dtype=d) if part is None else part for part, s, d in parts]
         saved = self.rebuild() if record else self.values()
         pulled = []
         for i, rule, picks in self.plan.calls:
@@ -81,12 +82,12 @@ class Node:
                 "pass retain_graph=True to the first backward() if you need a second, or detach() the shared part",
                 shared_node_built_at=self.position,
             )
-        for storage, version in self.guards:
-            if storage.version != version:
+        for storage in self.guards:
+            if storage.written > self._id:
                 fail(
                     GradientError,
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"{self.name()} saved it at version {version}, it is now at version {storage.version}",
+                    f"{self.name()} saved it, and it was written after that",
                     "clone() the tensor before writing to it, or write x = x + y instead of x += y",
                     saved_at=self.position,
                     written_at=storage.writer,
@@ -106,7 +107,7 @@ class Node:
     def release(self) -> None:
         """Forget what was saved; only a graph that saved no array can be walked again."""
         if self.guards:
-            self.saved, self.guards = None, ()
+            self.saved, self.guards = None, NOTHING
 
     # -- what PyTorch users know it as -----------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ def edge(x: Tensor) -> Edge | None:
     if x._node is not None or not x._requires_grad:
         return x._node
     if x._id == 0:
-        x._id = next_id()
+        x._id = tick()
     return x
 
 
@@ -214,7 +215,7 @@ def leave_node(
             x = inputs[i] if i < n else outs[i - n]
             if isinstance(x, Tensor):
                 saved.append(x._array)
-                guards.append((x._storage, x._storage.version))
+                guards.append(x._storage)
             else:
                 saved.append(x)
         for fact in plan.facts:
@@ -344,10 +345,6 @@ _order = operator.attrgetter("_id")
 
 def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: set[Edge] | None, watch: Any) -> None:
     """Run a node's rules and send what they give to the inputs."""
-    if node.outputs > 1 and node.zeros:  # results that nothing was made of have a zero cotangent
-        some = next(part for part in g if part is not None)
-        parts = zip(g, node.shape, node.dtype, strict=True)
-        g = [full_like(some, value=0.0, shape=s, dtype=d) if part is None else part for part, s, d in parts]
     pulled = node.pull(g, record)
     if watch is not None:
         watch(node, g, pulled := list(pulled))
@@ -364,11 +361,10 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
 
 def total(before: Any, g: Any) -> Any:
     """Fan-out: the cotangents that reach an edge add up; in place, if the sum so far is nobody else's."""
-    alone = sys.getrefcount(before) <= ALONE and type(before) is np.ndarray and before.base is None
-    if alone and before.dtype == g.dtype:
-        add.into(before, before, g)
-        return before
-    return add(before, g)
+    if sys.getrefcount(before) > ALONE or type(before) is not np.ndarray or before.base is not None:
+        return add(before, g)
+    add.into(before, before, g)
+    return before
 
 
 def conform(g: Any, like: Any, node: Node) -> Any:
@@ -390,12 +386,8 @@ def conform(g: Any, like: Any, node: Node) -> Any:
     return g if npdtype == like.dtype else cast(g, dtype=like.dtype)
 
 
-def _references_of_a_local() -> int:
-    g = np.empty(0)
-    return sys.getrefcount(g)
-
-
-ALONE = _references_of_a_local()  # what getrefcount says of an array that only one local variable holds
+# What getrefcount says of an array that only one local variable holds.
+ALONE = (lambda g: sys.getrefcount(g))(np.empty(0))
 
 
 def own(references: int, g: Any) -> Any:
@@ -413,6 +405,7 @@ def accumulate(leaf: Tensor, g: Any) -> None:
     elif type(old._array) is np.ndarray:
         add.into(old._array, old._array, g)
         old._storage.version += 1
+        old._storage.written = tick()
     else:
         old._storage.write(old, add(old._array, g))
     for hook in list((leaf._after_hooks or {}).values()):

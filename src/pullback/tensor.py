@@ -7,6 +7,7 @@ put on the class by `pullback.functions`; how gradients flow through them is in 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from .tape import Node
 
 
+tick = itertools.count(1).__next__  # one clock for nodes and writes
+
+
 class Storage:
     """Memory that tensors view. The one place through which it is written."""
 
     version = 0  # how often it was written
-    writer: errors.Position | None = None  # the line that wrote last
+    written = 0  # when it was written last, by the clock that also numbers the nodes of the tape
+    writer: errors.Position | None = None  # at which line
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -32,6 +37,7 @@ class Storage:
     def wrote(self) -> None:
         """Note that the memory has changed, and who changed it."""
         self.version += 1
+        self.written = tick()
         self.writer = errors.here()
 
     def write(self, tensor: Tensor, value: Any) -> None:

@@ -19,7 +19,7 @@ from .ops.compare import ne, where
 from .ops.create import cast, clone, full_like
 from .ops.shape import expand, reshape
 from .tape import Edge, Label, Node, attach, edge
-from .tensor import Tensor, wrap
+from .tensor import Storage, Tensor
 
 
 def update(x: Tensor, value: Tensor) -> Tensor:
@@ -48,11 +48,9 @@ def update(x: Tensor, value: Tensor) -> Tensor:
 def keep(x: Tensor, node: Node) -> None:
     """x is about to be written over: what the op that made the new value needs of the old one, it keeps as a copy."""
     for i, saved in enumerate(node.saved if type(node.saved) is list else ()):
-        guard = (x._storage, x._storage.version)
-        if saved is x._array and guard in node.guards:
-            copy = wrap(clone(saved))
-            node.saved[i] = copy._array
-            node.guards[node.guards.index(guard)] = (copy._storage, 0)
+        if saved is x._array and x._storage.written < node._id:
+            node.saved[i] = copy = clone(saved)
+            node.guards[node.guards.index(x._storage)] = Storage(copy)
 
 
 def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
@@ -112,5 +110,7 @@ class Put(Node):
         if self.edges[0] is not None:
             inside = full_like(seen[-1], value=1.0)
             for (op, params), before in zip(reversed(self.path), reversed(seen[:-1]), strict=True):
-                inside = reshape(op.pull_view(inside, before.shape, params), shape=before.shape)  # expand by 1 leaves its 1
+                inside = reshape(
+                    op.pull_view(inside, before.shape, params), shape=before.shape
+                )  # expand by 1 leaves its 1
             yield self.edges[0], where(ne(inside, 0), full_like(g, value=0.0), g)

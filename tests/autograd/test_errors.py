@@ -129,7 +129,7 @@ def hook_without_gradient() -> None:
 
 MISTAKES: list[tuple[Callable[[], None], str, str]] = [
     (second_backward, "second time: what ExpBackward0 saved has been freed", "retain_graph=True"),
-    (overwritten, "ExpBackward0 saved it at version 0, it is now at version 1", "clone() the tensor"),
+    (overwritten, "ExpBackward0 saved it, and it was written after that", "clone() the tensor"),
     (overwritten_before_recomputing, "modified by an inplace operation", "clone() the tensor"),
     (not_a_scalar, "only for scalar outputs; this one has shape [2]", "y.sum().backward()"),
     (nothing_requires_grad, "does not require grad and does not have a grad_fn", "why_grad()"),

@@ -8,7 +8,14 @@ from . import mps
 
 __all__ = ["cpu", "cuda", "cudnn", "mkl", "mps", "openmp"]
 
-cudnn = SimpleNamespace(deterministic=True, benchmark=False, enabled=False, allow_tf32=False, is_available=lambda: False, version=lambda: None)
+cudnn = SimpleNamespace(
+    deterministic=True,
+    benchmark=False,
+    enabled=False,
+    allow_tf32=False,
+    is_available=lambda: False,
+    version=lambda: None,
+)
 cuda = SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False), is_built=lambda: False)
 mkl = SimpleNamespace(is_available=lambda: False)
 openmp = SimpleNamespace(is_available=lambda: False)

@@ -29,6 +29,8 @@ from . import (
     shape,
     softmax,
     sorting,
+    special,
+    variates,
 )
 from .expose import PUBLIC
 

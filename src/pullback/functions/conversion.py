@@ -132,7 +132,11 @@ def zero_(self: Tensor) -> Tensor:
 def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
     """The array, where its values may be looked at."""
     if type(x._array) is not np.ndarray:
-        fail(PullbackError, f"{what} needs the tensor's values, which are not known while a step is being captured", "keep the value as a tensor, or move this out of the step")
+        fail(
+            PullbackError,
+            f"{what} needs the tensor's values, which are not known while a step is being captured",
+            "keep the value as a tensor, or move this out of the step",
+        )
     return x._array
 
 
@@ -141,7 +145,11 @@ def item(self: Tensor) -> Any:
     """The one element, as a Python number."""
     array = _values(self, "item()")
     if array.size != 1:
-        fail(PullbackError, f"a Tensor with {array.size} elements cannot be converted to Scalar", "reduce it first (sum, mean) or use tolist()")
+        fail(
+            PullbackError,
+            f"a Tensor with {array.size} elements cannot be converted to Scalar",
+            "reduce it first (sum, mean) or use tolist()",
+        )
     return array.astype(np.float64).item() if array.dtype in HALVES else array.item()
 
 
@@ -208,7 +216,11 @@ def _layout(x: Tensor) -> tuple[Storage, Any]:
         return x._storage, None
     if not whole.flags.c_contiguous:
         return Storage(array.copy()), None
-    return x._storage, (array.__array_interface__["data"][0] - whole.__array_interface__["data"][0], array.shape, array.strides)
+    return x._storage, (
+        array.__array_interface__["data"][0] - whole.__array_interface__["data"][0],
+        array.shape,
+        array.strides,
+    )
 
 
 def _rebuild_storage(array: Any) -> Storage:
@@ -226,7 +238,11 @@ def _extra(x: Tensor) -> dict[str, Any]:
 
 def _check_leaf(x: Tensor, what: str) -> None:
     if x._node is not None:
-        fail(PullbackError, f"only Tensors created explicitly by the user (graph leaves) can be {what}: this one was computed", "use x.detach()")
+        fail(
+            PullbackError,
+            f"only Tensors created explicitly by the user (graph leaves) can be {what}: this one was computed",
+            "use x.detach()",
+        )
 
 
 def _reduce(self: Tensor, protocol: Any) -> Any:
@@ -316,7 +332,15 @@ def _is(kind: str, value: bool) -> Any:
 
 
 Tensor.is_cuda, Tensor.is_sparse, Tensor.is_quantized, Tensor.is_mps, Tensor.is_meta, Tensor.is_cpu = (
-    _is(k, v) for k, v in (("On a CUDA device", False), ("Sparse", False), ("Quantized", False), ("On MPS", False), ("Without data", False), ("On the CPU", True))
+    _is(k, v)
+    for k, v in (
+        ("On a CUDA device", False),
+        ("Sparse", False),
+        ("Quantized", False),
+        ("On MPS", False),
+        ("Without data", False),
+        ("On the CPU", True),
+    )
 )  # type: ignore[attr-defined]
 Tensor.layout = property(lambda self: "torch.strided")
 Tensor.itemsize = property(lambda self: self.npdtype.itemsize)

@@ -27,7 +27,11 @@ def to_array(data: Any, d: Any = None) -> np.ndarray[Any, Any]:
     try:
         array = np.array(data, dtype=want)
     except (ValueError, TypeError) as error:
-        fail(ShapeError, f"cannot make a tensor of this data: {error}", "all lists of one level must have the same length and hold numbers")
+        fail(
+            ShapeError,
+            f"cannot make a tensor of this data: {error}",
+            "all lists of one level must have the same length and hold numbers",
+        )
     if want is None and not isinstance(data, (np.ndarray, np.generic)) and (array.dtype == F64 or array.size == 0):
         array = array.astype(get_default_dtype().numpy)
     return checked(array)
@@ -36,7 +40,9 @@ def to_array(data: Any, d: Any = None) -> np.ndarray[Any, Any]:
 def checked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Refuse the types that tensors do not have."""
     if array.dtype not in dtype.by_numpy:
-        todo = "pullback does not support complex numbers yet" if array.dtype.kind == "c" else "pass numbers or booleans"
+        todo = (
+            "pullback does not support complex numbers yet" if array.dtype.kind == "c" else "pass numbers or booleans"
+        )
         fail(DTypeError, f"can't convert data of type {array.dtype} to a tensor", todo)
     return array
 
@@ -83,7 +89,9 @@ def _npdtype(d: Any) -> Any:
 
 
 @public(method=False)
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
     """A new leaf tensor holding a copy of `data`."""
     return made(to_array(data, dtype), requires_grad, {"device": device})
 
@@ -125,25 +133,39 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 
 
 @public(method=False)
-def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def zeros(
+    *size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any
+) -> Tensor:
     """All 0."""
     return made(np.zeros(shape_of(size, options), _npdtype(dtype)), requires_grad, options, out)
 
 
 @public(method=False)
-def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def ones(
+    *size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any
+) -> Tensor:
     """All 1."""
     return made(np.ones(shape_of(size, options), _npdtype(dtype)), requires_grad, options, out)
 
 
 @public(method=False)
-def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def empty(
+    *size: Any, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any
+) -> Tensor:
     """Whatever is in the memory."""
     return made(np.empty(shape_of(size, options), _npdtype(dtype)), requires_grad, options, out)
 
 
 @public(method=False)
-def full(size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """All `fill_value`, whose type decides the dtype."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     npdtype = result_dtype([value]) if dtype is None else as_dtype(dtype).numpy
@@ -174,9 +196,13 @@ def empty_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False,
 
 
 @public(method=False)
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
     """All `fill_value`, shaped like `input`."""
-    return _like(input, fill_value.item() if isinstance(fill_value, Tensor) else fill_value, dtype, requires_grad, options)
+    return _like(
+        input, fill_value.item() if isinstance(fill_value, Tensor) else fill_value, dtype, requires_grad, options
+    )
 
 
 def _number(x: Any) -> Any:
@@ -184,7 +210,16 @@ def _number(x: Any) -> Any:
 
 
 @public(method=False)
-def arange(*bounds: Any, start: Any = 0, end: Any = None, step: Any = 1, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def arange(
+    *bounds: Any,
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """start, start + step, ... below end: `arange(end)`, `arange(start, end)` or `arange(start, end, step)`."""
     given = [_number(b) for b in bounds]
     if len(given) == 1 and end is None:
@@ -194,15 +229,34 @@ def arange(*bounds: Any, start: Any = 0, end: Any = None, step: Any = 1, dtype: 
     if step == 0:
         fail(PullbackError, "arange: step must be nonzero")
     if (end - start) * step < 0:
-        fail(PullbackError, f"arange: upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}", "change the sign of step")
-    npdtype = as_dtype(dtype).numpy if dtype is not None else get_default_dtype().numpy if any(isinstance(v, float) for v in (start, end, step)) else I64
+        fail(
+            PullbackError,
+            f"arange: upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}",
+            "change the sign of step",
+        )
+    npdtype = (
+        as_dtype(dtype).numpy
+        if dtype is not None
+        else get_default_dtype().numpy
+        if any(isinstance(v, float) for v in (start, end, step))
+        else I64
+    )
     n = max(0, math.ceil((end - start) / step))
     wide = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else F64
     return made((np.arange(n, dtype=wide) * step + start).astype(npdtype), requires_grad, options, out)
 
 
 @public(method=False)
-def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """`steps` evenly spaced numbers from start to end, both included."""
     if steps < 0:
         fail(PullbackError, f"linspace: number of steps must be non-negative, got {steps}")
@@ -210,13 +264,33 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_gr
 
 
 @public(method=False)
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """base ** linspace(start, end, steps)"""
-    return made(np.logspace(_number(start), _number(end), steps, base=base).astype(_npdtype(dtype)), requires_grad, options, out)
+    return made(
+        np.logspace(_number(start), _number(end), steps, base=base).astype(_npdtype(dtype)), requires_grad, options, out
+    )
 
 
 @public(method=False)
-def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """Ones on the diagonal."""
     return made(np.eye(n, m, dtype=_npdtype(dtype)), requires_grad, options, out)
 
@@ -224,18 +298,28 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool 
 @public(method=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Tensor:
     """Rows and columns of a lower triangle."""
-    return made(np.stack(np.tril_indices(row, offset, col)).astype(I64 if dtype is None else as_dtype(dtype).numpy), False, options)
+    return made(
+        np.stack(np.tril_indices(row, offset, col)).astype(I64 if dtype is None else as_dtype(dtype).numpy),
+        False,
+        options,
+    )
 
 
 @public(method=False)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **options: Any) -> Tensor:
     """Rows and columns of an upper triangle."""
-    return made(np.stack(np.triu_indices(row, offset, col)).astype(I64 if dtype is None else as_dtype(dtype).numpy), False, options)
+    return made(
+        np.stack(np.triu_indices(row, offset, col)).astype(I64 if dtype is None else as_dtype(dtype).numpy),
+        False,
+        options,
+    )
 
 
 def _window(name: str, formula: Any) -> None:
     @public(method=False, name=name)
-    def window(window_length: int, periodic: bool = True, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+    def window(
+        window_length: int, periodic: bool = True, *, dtype: Any = None, requires_grad: bool = False, **options: Any
+    ) -> Tensor:
         n = max(window_length - (0 if periodic else 1), 1)
         return made(formula(np.arange(window_length) / n).astype(_npdtype(dtype)), requires_grad, options)
 

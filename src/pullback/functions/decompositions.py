@@ -83,7 +83,11 @@ def square(name: str, A: Tensor) -> Tensor:
 
 def _upper(name: str, UPLO: str) -> bool:
     if UPLO not in ("L", "U", "l", "u"):
-        fail(PullbackError, f"linalg.{name}: UPLO is {UPLO!r}", "use 'L' (read the lower triangle) or 'U' (the upper one)")
+        fail(
+            PullbackError,
+            f"linalg.{name}: UPLO is {UPLO!r}",
+            "use 'L' (read the lower triangle) or 'U' (the upper one)",
+        )
     return UPLO in "Uu"
 
 
@@ -97,9 +101,15 @@ def inv(A: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 def pinv(
-    A: Tensor, rtol: Any = None, hermitian: bool = False, *, atol: Any = None, rcond: Any = None, out: Tensor | None = None
+    A: Tensor,
+    rtol: Any = None,
+    hermitian: bool = False,
+    *,
+    atol: Any = None,
+    rcond: Any = None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """The pseudo-inverse; singular values up to max(atol, rtol * largest) count as zero. `hermitian` needs no saying."""
+    """The pseudo-inverse; singular values up to max(atol, rtol * largest) count as zero."""
     rtol = rcond if rtol is None else rtol
     cut = 0.0 if atol is None else float(atol)
     return given(out, ops.pinv(matrices("pinv", A), atol=cut, rtol=None if rtol is None else float(rtol)))
@@ -192,7 +202,7 @@ def slogdet(A: Tensor) -> SlogDet:
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where that is negative."""
     sign, size = slogdet(input)
-    return size.where(sign >= 0, full_like(size.detach(), value=math.nan))
+    return size.where(sign >= 0, full_like(size.detach(), value=math.nan))  # type: ignore[no-any-return]
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
@@ -200,13 +210,13 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     atol = tol if atol is None else atol
     s = ops.svdvals(matrices("matrix_rank", A).detach())
     if not s.shape[-1]:
-        return cast(sum_(s, dim=(s.ndim - 1,)), dtype=I64)
+        return cast(sum_(s, dim=(s.ndim - 1,)), dtype=I64)  # type: ignore[no-any-return]
     if rtol is None:
         rtol = 0.0 if atol is not None else max(A.shape[-2:]) * finfo(A.dtype).eps
     bound = mul(slice_(s, key=(..., slice(0, 1))), _beside(rtol))
     if atol is not None:
         bound = bound.maximum(add(full_like(bound, value=0.0), _beside(atol)))
-    return sum_(gt(s, bound), dim=(s.ndim - 1,))
+    return sum_(gt(s, bound), dim=(s.ndim - 1,))  # type: ignore[no-any-return]
 
 
 def _beside(tolerance: Any) -> Any:
@@ -305,7 +315,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     rows, columns = A.shape[:ind], A.shape[ind:]
     if ind <= 0 or math.prod(rows) != math.prod(columns):
         fail(ShapeError, f"linalg.tensorinv: {list(A.shape)} is not square when cut after {ind} dimensions")
-    return reshape(inv(reshape(A, shape=(math.prod(rows), math.prod(columns)))), shape=(*columns, *rows))
+    return reshape(inv(reshape(A, shape=(math.prod(rows), math.prod(columns)))), shape=(*columns, *rows))  # type: ignore[no-any-return]
 
 
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
@@ -317,4 +327,4 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     if math.prod(shape) != math.prod(B.shape):
         fail(ShapeError, f"linalg.tensorsolve: A {list(A.shape)} is not square against B {list(B.shape)}")
     n = math.prod(shape)
-    return reshape(solve(reshape(A, shape=(n, n)), reshape(B, shape=(n,))), shape=tuple(shape))
+    return reshape(solve(reshape(A, shape=(n, n)), reshape(B, shape=(n,))), shape=tuple(shape))  # type: ignore[no-any-return]

@@ -11,8 +11,8 @@ from .. import gradients
 from ..dtypes import FLOATS
 from ..errors import DTypeError, GradientError, Position, fail, here
 from ..hooks import Handle, Hook, add_last, retain
-from ..tape import Node, Pick, edge, next_id
-from ..tensor import Tensor, alias
+from ..tape import Node, Pick, edge
+from ..tensor import Tensor, alias, tick
 from .expose import public
 
 
@@ -31,7 +31,7 @@ CUTS: deque[Cut] = deque(maxlen=100)  # the latest ones, for why_grad(); they ke
 def cut(y: Tensor, x: Tensor, what: str) -> Tensor:
     """Note that y holds x's value without its history."""
     if x.requires_grad:
-        y._cut = Cut(what, here(), next_id(), weakref.ref(x if x._node is None else x._node))
+        y._cut = Cut(what, here(), tick(), weakref.ref(x if x._node is None else x._node))
         CUTS.append(y._cut)
     return y
 

@@ -15,12 +15,25 @@ _options: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "
 
 
 @public(method=False)
-def set_printoptions(precision: int | None = None, threshold: int | None = None, edgeitems: int | None = None, linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None) -> None:
+def set_printoptions(
+    precision: int | None = None,
+    threshold: int | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
     """How many digits and elements to show."""
     profiles = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, 2**62, 3, 80)}
     if profile is not None:
         _options.update(zip(("precision", "threshold", "edgeitems", "linewidth"), profiles[profile], strict=True))
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth, "sci_mode": sci_mode}
+    given = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+        "sci_mode": sci_mode,
+    }
     _options.update({k: v for k, v in given.items() if v is not None})
 
 
@@ -33,7 +46,11 @@ def _float_format(array: np.ndarray[Any, Any]) -> Any:
         return lambda v: "0." if v == 0 else str(v)
     whole = bool((finite == np.ceil(finite)).all())
     low, high = nonzero.min(), nonzero.max()
-    scientific = high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4) if _options["sci_mode"] is None else _options["sci_mode"]
+    scientific = (
+        high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4)
+        if _options["sci_mode"] is None
+        else _options["sci_mode"]
+    )
     if scientific and not (whole and high <= 1e8 and high / low <= 1000.0):
         return lambda v: f"{v:.{digits}e}"
     return (lambda v: f"{v:.0f}." if np.isfinite(v) else str(v)) if whole else (lambda v: f"{v:.{digits}f}")
@@ -85,7 +102,13 @@ def _nest(array: np.ndarray[Any, Any], one: Any, indent: int) -> str:
     index = list(range(len(array)))
     parts: list[int | None] = [*index[:k], None, *index[-k:]] if short and len(index) > 2 * k else [*index]
     for i in parts:
-        rows.append("..." if i is None else one(array[i].item()) if array.ndim == 1 else _nest_inner(array[i], one, indent + 1, short))
+        rows.append(
+            "..."
+            if i is None
+            else one(array[i].item())
+            if array.ndim == 1
+            else _nest_inner(array[i], one, indent + 1, short)
+        )
     if array.ndim == 1:
         return "[" + _wrap(rows, indent + 1) + "]"
     gap = "," + "\n" * (array.ndim - 1) + " " * (indent + 1)

@@ -14,7 +14,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC: dict[str, Callable[..., Any]] = {}  # what `pullback.NAME` offers
 
 
-def public(*, method: bool = True, function: bool = True, inplace: bool = False, name: str | None = None) -> Callable[[F], F]:
+def public(
+    *, method: bool = True, function: bool = True, inplace: bool = False, name: str | None = None
+) -> Callable[[F], F]:
     """Offer a function as `pullback.name`, as `Tensor.name`, and as `Tensor.name_` which writes its result into its first argument."""
 
     def offer(f: F) -> F:

@@ -21,14 +21,20 @@ class _Maker:
 
     def __call__(self, array: np.ndarray[Any, Any], requires_grad: bool, is_parameter: bool) -> Tensor:
         if array.dtype not in dtype.by_numpy:
-            fail(DTypeError, f"the file holds a tensor of type {array.dtype}, which pullback does not have", "convert it before saving")
+            fail(
+                DTypeError,
+                f"the file holds a tensor of type {array.dtype}, which pullback does not have",
+                "convert it before saving",
+            )
         cls: type[Tensor] = Tensor
         if is_parameter:
-            from ..nn import Parameter as cls  # noqa: N813  (above this layer; only known where a file has one)
+            from ..nn import Parameter as cls
         root = array
         while isinstance(root.base, np.ndarray):
             root = root.base
-        storage = self.storages.setdefault(id(root), Storage(root if root.dtype == array.dtype and root.shape else array))
+        storage = self.storages.setdefault(
+            id(root), Storage(root if root.dtype == array.dtype and root.shape else array)
+        )
         tensor = object.__new__(cls)
         tensor._array, tensor._storage, tensor._requires_grad = array, storage, requires_grad
         return tensor
@@ -48,12 +54,22 @@ def _adapter() -> io.Adapter:
 
 
 @public(method=False)
-def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, _use_new_zipfile_serialization: bool = True) -> None:
+def save(
+    obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, _use_new_zipfile_serialization: bool = True
+) -> None:
     """Write any nest of containers, numbers, strings and tensors to a file or a binary stream: safetensors plus JSON, never pickle."""
     io.save(obj, f, adapter=_adapter())
 
 
 @public(method=False)
-def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None, mmap: bool | None = None, **pickle_load_args: Any) -> Any:
+def load(
+    f: Any,
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:
     """Read what `save` wrote, a safetensors file, or PyTorch's `.pt`; no code in the file is ever run."""
     return io.load(f, map_location, weights_only=True, mmap=mmap, adapter=_adapter())

@@ -91,9 +91,6 @@ def _rat(self: Tensor, other: Any) -> Any:
     return product(other, self) if hasattr(other, "shape") else NotImplemented
 
 
-Tensor.__imatmul__ = None  # type: ignore[attr-defined]  # PyTorch has none: x @= y makes a new tensor
-
-
 @public()
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products along the last dimension of both."""

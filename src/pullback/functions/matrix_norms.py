@@ -51,8 +51,14 @@ def matrix_norm(
         s = svdvals(permute(A, dims=(*rest, rows, columns)))
         found = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord == 2 else s.amin(-1)
     else:
-        fail(PullbackError, f"linalg.matrix_norm: there is no norm {ord!r}", "use 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2")
-    shape = tuple(1 if d in (rows, columns) else n for d, n in enumerate(A.shape) if keepdim or d not in (rows, columns))
+        fail(
+            PullbackError,
+            f"linalg.matrix_norm: there is no norm {ord!r}",
+            "use 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2",
+        )
+    shape = tuple(
+        1 if d in (rows, columns) else n for d, n in enumerate(A.shape) if keepdim or d not in (rows, columns)
+    )
     return given(out, reshape(found, shape=shape))
 
 
@@ -62,7 +68,11 @@ def norm(
     """A matrix norm where there are two dims and an ord, else a vector norm; without either, of all elements."""
     if dim is None and ord is not None:
         if A.ndim not in (1, 2):
-            fail(ShapeError, f"linalg.norm: with ord and without dim, A must be 1D or 2D, not {list(A.shape)}", "pass dim")
+            fail(
+                ShapeError,
+                f"linalg.norm: with ord and without dim, A must be 1D or 2D, not {list(A.shape)}",
+                "pass dim",
+            )
         dim = tuple(range(A.ndim))
     if ord is not None and isinstance(dim, (tuple, list)) and len(dim) == 2:
         return matrix_norm(A, ord, dim, keepdim, dtype=dtype, out=out)

@@ -31,32 +31,63 @@ def sample(op: Any, shape: tuple[int, ...], npdtype: Any, generator: Any = None)
 def _float(dtype: Any) -> Any:
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
-        fail(DTypeError, f"random numbers of type {d} cannot be drawn from a continuous distribution", "use a floating point dtype, or randint")
+        fail(
+            DTypeError,
+            f"random numbers of type {d} cannot be drawn from a continuous distribution",
+            "use a floating point dtype, or randint",
+        )
     return d.numpy
 
 
 @public(method=False)
-def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def rand(
+    *size: Any,
+    generator: Any = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """Uniform in [0, 1)."""
     return made(sample(ops.uniform, shape_of(size, options), _float(dtype), generator), requires_grad, options, out)
 
 
 @public(method=False)
-def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def randn(
+    *size: Any,
+    generator: Any = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """Standard normal."""
     return made(sample(ops.normal, shape_of(size, options), _float(dtype), generator), requires_grad, options, out)
 
 
 def _integers(low: int, high: int, shape: tuple[int, ...], npdtype: Any, generator: Any) -> Any:
     if low >= high:
-        fail(PullbackError, f"random integers from {low} to {high}: 'from' must be less than 'to'", "high is exclusive: it must be above low")
+        fail(
+            PullbackError,
+            f"random integers from {low} to {high}: 'from' must be less than 'to'",
+            "high is exclusive: it must be above low",
+        )
     state = _from(generator).take(ops.steps("integers", shape, I64))
     array = ops.integers(state, low=int(low), high=int(high), shape=shape)
     return array if npdtype == I64 else cast(array, dtype=npdtype)
 
 
 @public(method=False)
-def randint(*args: Any, low: int = 0, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+def randint(
+    *args: Any,
+    low: int = 0,
+    high: Any = None,
+    size: Any = None,
+    generator: Any = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
     """Integers in [low, high): `randint(high, size)` or `randint(low, high, size)`."""
     bounds = [a for a in args if not isinstance(a, (tuple, list))]
     shapes = [a for a in args if isinstance(a, (tuple, list))]
@@ -66,13 +97,19 @@ def randint(*args: Any, low: int = 0, high: Any = None, size: Any = None, genera
         low, high = (low, bounds[0]) if high is None else (bounds[0], high)
     size = shapes[0] if shapes else size
     if size is None or high is None:
-        fail(PullbackError, "randint() needs high and size", "call it as randint(high, (2, 3)) or randint(low, high, (2, 3))")
+        fail(
+            PullbackError,
+            "randint() needs high and size",
+            "call it as randint(high, (2, 3)) or randint(low, high, (2, 3))",
+        )
     npdtype = I64 if dtype is None else as_dtype(dtype).numpy
     return made(_integers(low, high, shape_of((size,), {}), npdtype, generator), requires_grad, options)
 
 
 @public(method=False)
-def randperm(n: int, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+def randperm(
+    n: int, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
     """0 ... n-1 in random order."""
     state = _from(generator).take(ops.steps("permutation", (n,), I64))
     array = ops.permutation(state, n=int(n))
@@ -80,13 +117,17 @@ def randperm(n: int, *, generator: Any = None, dtype: Any = None, requires_grad:
 
 
 @public(method=False)
-def rand_like(input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
     """Uniform in [0, 1), shaped like `input`."""
     return rand(*input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad, **options)
 
 
 @public(method=False)
-def randn_like(input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
     """Standard normal, shaped like `input`."""
     return randn(*input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad, **options)
 
@@ -108,12 +149,26 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None, o
     """1 with the probability that `input` (or p) says, else 0."""
     probabilities = input._array if p is None else np.full(input.shape, p, F32)
     if type(probabilities) is np.ndarray and not ((probabilities >= 0) & (probabilities <= 1)).all():
-        fail(PullbackError, "Expected p_in >= 0 && p_in <= 1: a probability lies outside [0, 1]", "apply sigmoid or clamp first")
+        fail(
+            PullbackError,
+            "Expected p_in >= 0 && p_in <= 1: a probability lies outside [0, 1]",
+            "apply sigmoid or clamp first",
+        )
     return made(cast(bernoulli_array(probabilities, generator), dtype=input.npdtype), False, {}, out)
 
 
 @public(method=False)
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False, out: Tensor | None = None, **options: Any) -> Tensor:
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
     """mean + std * N, for numbers with a size or for tensors."""
     if size is None:
         like = (mean + std * 0) if isinstance(mean, Tensor) or isinstance(std, Tensor) else wrap(np.zeros((), F32))
@@ -124,17 +179,34 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
 
 
 @public(method=True)
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Tensor | None = None) -> Tensor:
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Tensor | None = None
+) -> Tensor:
     """Indices drawn with the probabilities (need not sum to 1) in the last dimension."""
     p = np.atleast_2d(np.asarray(input._array, F64))
     if input.ndim not in (1, 2) or input.npdtype not in FLOATS:
-        fail(PullbackError, f"multinomial: expected a 1-D or 2-D tensor of probabilities, got {input.dtype} of shape {list(input.shape)}")
+        fail(
+            PullbackError,
+            f"multinomial: expected a 1-D or 2-D tensor of probabilities, got {input.dtype} of shape {list(input.shape)}",
+        )
     if not np.isfinite(p).all() or (p < 0).any():
-        fail(PullbackError, "probability tensor contains either `inf`, `nan` or element < 0", "look for NaN in the logits, or apply softmax first")
+        fail(
+            PullbackError,
+            "probability tensor contains either `inf`, `nan` or element < 0",
+            "look for NaN in the logits, or apply softmax first",
+        )
     if (p.sum(-1) <= 0).any():
-        fail(PullbackError, "invalid multinomial distribution (sum of probabilities <= 0)", "at least one probability of a row must be positive")
+        fail(
+            PullbackError,
+            "invalid multinomial distribution (sum of probabilities <= 0)",
+            "at least one probability of a row must be positive",
+        )
     if not replacement and num_samples > (p > 0).sum(-1).min():
-        fail(PullbackError, "cannot sample n_sample > prob_dist.size(-1) samples without replacement", "pass replacement=True, or draw fewer")
+        fail(
+            PullbackError,
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement",
+            "pass replacement=True, or draw fewer",
+        )
     shape = (len(p), num_samples if replacement else p.shape[1])
     u = sample(ops.uniform, shape, F64, generator)
     if replacement:  # invert the distribution function
@@ -156,7 +228,11 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: An
     """Fill with numbers uniform in [from, to)."""
     low = kw.pop("from", from_)
     if low > to:
-        fail(PullbackError, f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}", "swap the bounds")
+        fail(
+            PullbackError,
+            f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}",
+            "swap the bounds",
+        )
     u = sample(ops.uniform, tuple(self.shape), self.npdtype, generator)
     return write(self, wrap((u * np.asarray(to - low, u.dtype) + np.asarray(low, u.dtype)).astype(u.dtype, copy=False)))
 
@@ -165,7 +241,9 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: An
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with normal numbers."""
     if std < 0:
-        fail(PullbackError, f"normal_ expects std >= 0.0, but found std {std}", "pass a non-negative standard deviation")
+        fail(
+            PullbackError, f"normal_ expects std >= 0.0, but found std {std}", "pass a non-negative standard deviation"
+        )
     z = sample(ops.normal, tuple(self.shape), self.npdtype, generator)
     return write(self, wrap((z * np.asarray(std, z.dtype) + np.asarray(mean, z.dtype)).astype(z.dtype, copy=False)))
 
@@ -183,7 +261,13 @@ def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: A
     low = kw.pop("from", from_)
     if to is None:
         digits = {F32: 24, F64: 53}.get(self.npdtype)
-        whole = 2 ** (digits or 8) + 1 if self.npdtype in FLOATS else 2 if self.npdtype == bool else int(np.iinfo(self.npdtype).max)
+        whole = (
+            2 ** (digits or 8) + 1
+            if self.npdtype in FLOATS
+            else 2
+            if self.npdtype == bool
+            else int(np.iinfo(self.npdtype).max)
+        )
         low, to = (0, low) if low else (0, whole)
     return write(self, wrap(_integers(low, to, tuple(self.shape), self.npdtype, generator)))
 
@@ -217,5 +301,3 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
     """Fill with exp of normal numbers."""
     z = sample(ops.normal, tuple(self.shape), F64, generator)
     return write(self, wrap(np.exp(z * std + mean).astype(self.npdtype)))
-
-

@@ -107,7 +107,7 @@ class Module:
         own = vars(self)
         for table in _WHAT:
             if name in own.get(table, ()):
-                return own[table]  # type: ignore[no-any-return]
+                return own[table]
         return None
 
     def _forget(self, name: str) -> None:
@@ -214,7 +214,7 @@ class Module:
             if not isinstance(module, Module) or name not in module._modules:
                 fail(PullbackError, f"{type(self).__name__} has no module {target!r}: there is no {name!r} on the way")
             module = module._modules[name]
-        return module  # type: ignore[no-any-return]
+        return module
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""

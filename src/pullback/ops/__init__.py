@@ -1,6 +1,36 @@
 """All ops, each one record; `record.py` says what a record holds. Import an op from the file of its family."""
+from __future__ import annotations
 
-from . import activation, along, arithmetic, attention, compare, convolution, counting, create, decompositions, extremes, folding, indexing, joining, losses, matmul, normalization, norms, pointwise, pooling, random, reduction, resampling, scan, shape, softmax, sorting, strided
+from . import (
+    activation,
+    along,
+    arithmetic,
+    attention,
+    compare,
+    convolution,
+    counting,
+    create,
+    decompositions,
+    extremes,
+    folding,
+    indexing,
+    joining,
+    losses,
+    matmul,
+    normalization,
+    norms,
+    pointwise,
+    pooling,
+    random,
+    reduction,
+    resampling,
+    scan,
+    shape,
+    softmax,
+    sorting,
+    special,
+    strided,
+)
 from .record import OPS
 
 __all__ = ["OPS"]

@@ -44,8 +44,12 @@ def _conv(x: Any, w: Any, bias: Any = None, *, stride: Sizes, padding: Pairs, di
     return _with_bias(kernels.forward(x, w, stride, padding, dilation, groups), bias)
 
 
-def _conv_spec(x: Any, w: Any, bias: Any = None, *, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1) -> Spec:
-    return Spec((x.shape[0], w.shape[0], *kernels.output_shape(x.shape[2:], w.shape[2:], stride, padding, dilation)), x.dtype)
+def _conv_spec(
+    x: Any, w: Any, bias: Any = None, *, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1
+) -> Spec:
+    return Spec(
+        (x.shape[0], w.shape[0], *kernels.output_shape(x.shape[2:], w.shape[2:], stride, padding, dilation)), x.dtype
+    )
 
 
 # fmt: off
@@ -85,7 +89,9 @@ conv = op(
 )  # fmt: skip
 
 
-def _conv_transpose(x: Any, w: Any, bias: Any = None, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1) -> Any:
+def _conv_transpose(
+    x: Any, w: Any, bias: Any = None, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1
+) -> Any:
     shape = (len(x), w.shape[1] * groups, *size)
     return _with_bias(kernels.input_gradient(x, w, shape, stride, padding, dilation, groups), bias)
 
@@ -117,7 +123,9 @@ conv_transpose = op(
 )  # fmt: skip
 
 
-def _weight_gradient(y: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1) -> Any:
+def _weight_gradient(
+    y: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int = 1
+) -> Any:
     shape = (y.shape[1], x.shape[1] // groups, *kernel)
     return kernels.weight_gradient(y, x, shape, stride, padding, dilation, groups)
 

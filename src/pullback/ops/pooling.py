@@ -41,7 +41,9 @@ def _max_pool(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Si
     return kernels.max_pool(x, kernel, stride, padding, dilation, ceil_mode)
 
 
-def _max_pool_spec(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool = False) -> tuple[Spec, Spec]:
+def _max_pool_spec(
+    x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool = False
+) -> tuple[Spec, Spec]:
     shape = (*x.shape[:2], *kernels.output_shape(x.shape[2:], kernel, stride, padding, dilation, ceil_mode))
     return Spec(shape, x.dtype), Spec(shape, I64)
 
@@ -150,13 +152,24 @@ adaptive_max_pool = op(
 
 
 def _avg_pool(
-    x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None
+    x: Any,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     return kernels.avg_pool(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def _avg_pool_spec(x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, ceil_mode: bool = False, **params: Any) -> Spec:
-    return Spec((*x.shape[:2], *kernels.output_shape(x.shape[2:], kernel, stride, padding, [1] * len(kernel), ceil_mode)), x.dtype)
+def _avg_pool_spec(
+    x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, ceil_mode: bool = False, **params: Any
+) -> Spec:
+    return Spec(
+        (*x.shape[:2], *kernels.output_shape(x.shape[2:], kernel, stride, padding, [1] * len(kernel), ceil_mode)),
+        x.dtype,
+    )
 
 
 avg_pool = op(

@@ -15,11 +15,15 @@ Sizes = tuple[int, ...]
 Scale = tuple[float, ...] | None
 
 
-def _interpolate(x: Any, size: Sizes, mode: str, scale: Scale = None, align_corners: bool | None = None, antialias: bool = False) -> Any:
+def _interpolate(
+    x: Any, size: Sizes, mode: str, scale: Scale = None, align_corners: bool | None = None, antialias: bool = False
+) -> Any:
     return kernels.interpolate(x, size, scale, kernels.Method(mode, bool(align_corners), antialias))
 
 
-def _gradient(g: Any, size: Sizes, mode: str, scale: Scale = None, align_corners: bool | None = None, antialias: bool = False) -> Any:
+def _gradient(
+    g: Any, size: Sizes, mode: str, scale: Scale = None, align_corners: bool | None = None, antialias: bool = False
+) -> Any:
     return kernels.interpolate_gradient(g, size, scale, kernels.Method(mode, bool(align_corners), antialias))
 
 

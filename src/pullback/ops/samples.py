@@ -41,7 +41,9 @@ def booleans(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
     return integers(0, 2, *shape, seed=seed).astype(bool)
 
 
-def unary(make: Callable[..., Any] = randn, special: tuple[float, ...] = (nan, inf, -inf, 0.0, -0.0), **params: Any) -> Callable[[], list[Sample]]:
+def unary(
+    make: Callable[..., Any] = randn, special: tuple[float, ...] = (nan, inf, -inf, 0.0, -0.0), **params: Any
+) -> Callable[[], list[Sample]]:
     """One input: plain, 0-d, empty, transposed, negative step, single precision, and special values."""
 
     def samples() -> list[Sample]:
@@ -58,7 +60,9 @@ def unary(make: Callable[..., Any] = randn, special: tuple[float, ...] = (nan, i
     return samples
 
 
-def pairs(make: Callable[..., Any] = randn, other: Callable[..., Any] | None = None, scalar: Any = 1.5) -> Callable[[], list[Sample]]:
+def pairs(
+    make: Callable[..., Any] = randn, other: Callable[..., Any] | None = None, scalar: Any = 1.5
+) -> Callable[[], list[Sample]]:
     """Two inputs: same shape, broadcast both ways, 0-d, a Python number on either side, empty, strided, mixed types, special."""
     second = other or make
 
@@ -73,7 +77,11 @@ def pairs(make: Callable[..., Any] = randn, other: Callable[..., Any] | None = N
             Sample((make(0, 3), second(3, seed=1)), note="empty"),
             Sample((make(4, 3).T, second(6, 4, seed=1)[::-2]), note="strided"),
             Sample((make(3).astype(np.float32), second(3, seed=1)), note="float32 with float64"),
-            Sample((np.array([nan, inf, -inf, 0.0, -0.0, 1.0]), np.array([1.0, 0.0, inf, 0.0, nan, -inf])), smooth=False, note="special"),
+            Sample(
+                (np.array([nan, inf, -inf, 0.0, -0.0, 1.0]), np.array([1.0, 0.0, inf, 0.0, nan, -inf])),
+                smooth=False,
+                note="special",
+            ),
         ]
 
     return samples

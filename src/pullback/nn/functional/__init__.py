@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...functions.expose import public
 from ...functions.indexing import one_hot
 from ...functions.rearranging import pad
 from .activations import (
@@ -240,3 +241,21 @@ __all__ = [
     "upsample_bilinear",
     "upsample_nearest",
 ]
+
+# PyTorch has these under its own name too.
+for _function in (
+    bilinear,
+    celu,
+    cosine_similarity,
+    group_norm,
+    hardshrink,
+    layer_norm,
+    pairwise_distance,
+    pdist,
+    prelu,
+    rms_norm,
+    rrelu,
+    selu,
+    threshold,
+):
+    public(method=_function in (hardshrink, prelu))(_function)

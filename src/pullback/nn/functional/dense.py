@@ -62,7 +62,7 @@ def scaled_dot_product_attention(
         attn_mask = _checked_mask(attn_mask, query, key)
     options: dict[str, Any] = {"causal": is_causal, "scale": 1 / math.sqrt(max(1, q[-1])) if scale is None else scale}
     if dropout_p > 0:
-        return attention_in_steps(query, key, value, attn_mask, **options, drop=lambda p: dropout(p, dropout_p))  # type: ignore[no-any-return]
+        return attention_in_steps(query, key, value, attn_mask, **options, drop=lambda p: dropout(p, dropout_p))
     return attention(query, key, value, attn_mask, **options)
 
 

@@ -95,7 +95,7 @@ def embedding_bag(
     beside = None if present is None else present.unsqueeze(2)
     if mode == "max":
         if beside is None:
-            return max_along(rows, dim=1)[0]  # type: ignore[no-any-return]
+            return max_along(rows, dim=1)[0]
         top = max_along(where(beside, rows, -inf), dim=1)[0]
         return where(present.any(1, keepdim=True), top, 0.0)
     if per_sample_weights is not None:

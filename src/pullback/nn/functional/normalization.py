@@ -118,7 +118,7 @@ def batch_norm(
             _move(running_mean, mean, momentum)
         if running_var is not None:  # the unbiased one
             _move(running_var, mul(variance, count / max(1, count - 1)), momentum)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _move(running: Tensor, now: Tensor, momentum: float) -> None:
