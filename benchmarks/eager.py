@@ -3,13 +3,15 @@
     python benchmarks/eager.py            the table
     python benchmarks/eager.py --check    the table, and exit 1 if a bar is missed
 
-Rounds alternate between the two, and the ratio is the median of the rounds' ratios: this holds on a machine whose speed drifts.
+Rounds alternate between the two, and the ratio is the median of the rounds' ratios: this holds on a machine whose
+speed drifts.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import statistics
 import subprocess
@@ -83,7 +85,7 @@ def mlp(torch: Any) -> Callable[[], None]:
     sizes = (784, 300, 100, 10)
     layers = [
         ((torch.randn(b, a) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True))
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in itertools.pairwise(sizes)
     ]
     parameters = [p for layer in layers for p in layer]
     inputs, labels = torch.randn(128, 784), torch.randint(0, 10, (128,))

@@ -1,6 +1,7 @@
 """How much of the PyTorch surface that real programs use is here: `make surface`.
 
-Each name of `surface.txt` is printed as `works`, as `refused` with the reason, or as `MISSING`. Exits 1 if anything is missing.
+Each name of `surface.txt` is printed as `works`, as `refused` with the reason, or as `MISSING`. Exits 1 if anything is
+missing.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ from .random import (
 from .tensor import Size, Tensor, device
 from .version import __version__
 
-globals().update({name: function for name, function in _functions.PUBLIC.items()})
+globals().update(_functions.PUBLIC)
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 strided, contiguous_format, preserve_format, channels_last = (

@@ -9,16 +9,22 @@ SPARSE = "sparse tensors are not supported; use dense ones, or index_add / scatt
 LATER = "it belongs to a part of pullback that is still to come"
 
 REFUSED: dict[str, str] = {
-    "fft": COMPLEX, "complex": COMPLEX, "complex64": COMPLEX, "complex128": COMPLEX, "cfloat": COMPLEX, "cdouble": COMPLEX, "real": COMPLEX,
-    "imag": COMPLEX, "view_as_real": COMPLEX, "view_as_complex": COMPLEX, "polar": COMPLEX, "angle": COMPLEX, "stft": COMPLEX, "istft": COMPLEX,
-    "sparse": SPARSE, "sparse_coo_tensor": SPARSE, "sparse_csr_tensor": SPARSE, "spmm": SPARSE, "sparse_coo": SPARSE, "hspmm": SPARSE,
-    "jit": "TorchScript has no counterpart; pullback captures a step from plain Python", "classes": "custom C++ classes have no counterpart",
-    "ops": "custom C++ operators have no counterpart; write an autograd.Function", "onnx": LATER, "distributed": LATER, "compile": LATER,
-    "amp": LATER, "optim": LATER, "multiprocessing": LATER, "futures": "asynchronous futures have no counterpart",
-    "quantization": "quantized tensors are not supported", "hub": "nothing is downloaded at run time; load weights from a file",
-    "serialization": "load() runs no code from a file, so there are no classes to allow; save tensors, numbers and containers",
-    "mps": "there is no MPS device", "xpu": "there is no XPU device", "autocast": LATER,
-}  # fmt: skip
+    **dict.fromkeys(
+        ["fft", "complex", "complex64", "complex128", "cfloat", "cdouble", "real", "imag", "polar"], COMPLEX
+    ),
+    **dict.fromkeys(["view_as_real", "view_as_complex", "angle", "stft", "istft"], COMPLEX),
+    **dict.fromkeys(["sparse", "sparse_coo_tensor", "sparse_csr_tensor", "sparse_coo", "spmm", "hspmm"], SPARSE),
+    **dict.fromkeys(["onnx", "distributed", "compile", "amp", "autocast", "optim", "multiprocessing"], LATER),
+    "jit": "TorchScript has no counterpart; pullback captures a step from plain Python",
+    "classes": "custom C++ classes have no counterpart",
+    "ops": "custom C++ operators have no counterpart; write an autograd.Function",
+    "futures": "asynchronous futures have no counterpart",
+    "quantization": "quantized tensors are not supported",
+    "hub": "nothing is downloaded at run time; load weights from a file",
+    "serialization": "load() runs no code from a file, so there are no classes to allow",
+    "mps": "there is no MPS device",
+    "xpu": "there is no XPU device",
+}
 
 
 def explain(name: str) -> NoReturn:

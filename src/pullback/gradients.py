@@ -76,10 +76,11 @@ def backward(
 ) -> None:
     """Add the gradients of `tensors` to the `.grad` of the leaves they were computed from (or just of `inputs`)."""
     keep = create_graph if retain_graph is None else retain_graph
-    if isinstance(tensors, Tensor):
+    if isinstance(tensors, Tensor) and (grad_tensors is None or isinstance(grad_tensors, Tensor)):
         seeds = [seed(tensors, grad_tensors, "backward", create_graph)]
     else:
-        seeds = seeds_of(list(tensors), grad_tensors, create_graph)
+        ys = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        seeds = seeds_of(ys, grad_tensors, create_graph)
     if inputs is None:
         walk(seeds, keep=keep, record=create_graph)
         return
@@ -168,7 +169,7 @@ def replay(
         out = function(*fresh, **params)
     outs = out if isinstance(out, tuple) else (out,)
     gs = g if isinstance(g, list) else [g]
-    seeds = [(edge(y), h) for y, h in zip(outs, gs, strict=True) if edge(y) is not None]
+    seeds = [(e, h) for y, h in zip(outs, gs, strict=True) if (e := edge(y)) is not None]
     targets = [edge(x) if want else None for x, want in zip(fresh, needed, strict=False)]
     found = walk(seeds, keep=recorded, record=recorded, targets=[e for e in targets if e is not None])
     return [None if e is None else found.get(e) for e in targets]

@@ -45,7 +45,7 @@ class Node:
     plan: Plan  # which rules to run, and on what
     saved: Any = NOTHING  # the arrays and facts the rules need ...
     guards: list[Storage] = NOTHING  # ... and where the arrays lie
-    hooks: dict[int, Hook] | None = None
+    _hooks: dict[int, Hook] | None = None
 
     def __init__(self, op: Any, edges: Sequence[Edge | None], shape: Any, dtype: Any) -> None:
         self._id = tick()
@@ -120,9 +120,9 @@ class Node:
 
     def register_hook(self, hook: Hook) -> Handle:
         """`hook(cotangent)` runs when the cotangent of this node's result is complete; what it returns replaces it."""
-        if self.hooks is None:
-            self.hooks = {}
-        return Handle(self.hooks, hook)
+        if self._hooks is None:
+            self._hooks = {}
+        return Handle(self._hooks, hook)
 
     def __repr__(self) -> str:
         return f"<{self.name()} of {errors.show(self.position)}>"
@@ -133,7 +133,7 @@ class Pick(Node):
 
     def __init__(self, node: Node, index: int, array: Any) -> None:
         super().__init__(node.op, (node,), array.shape, array.dtype)
-        self.index = index
+        self.of, self.index = node, index
         self.position = node.position
 
 
@@ -158,7 +158,7 @@ def apply(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     needed, wanted = 1, False  # 1 and then a bit for each input; is any set?
     recording = op.differentiable and MODES.grad
     for x in inputs:
-        e = None
+        e: Edge | None = None
         if isinstance(x, Tensor):
             if recording:
                 e = x._node
@@ -298,17 +298,16 @@ def walk(
             g = arrived.pop(node, None)
             if g is None:  # no op above sent anything: a zero
                 continue
-            leaf = isinstance(node, Tensor)
-            if hooks := (node._hooks if leaf else node.hooks):
-                g = run_hooks(hooks, g)
+            if node._hooks:
+                g = run_hooks(node._hooks, g)
             if visited is not None and node in wanted:
                 found[node] = g
-                if leaf or not any(below in visited for below in node.edges):
+                if isinstance(node, Tensor) or not any(below in visited for below in node.edges):
                     continue
-            if leaf:
+            if isinstance(node, Tensor):
                 accumulate(node, g if record else own(sys.getrefcount(g), g))
             elif isinstance(node, Pick):
-                parts = arrived.setdefault(node.edges[0], [None] * node.edges[0].outputs)
+                parts = arrived.setdefault(node.of, [None] * node.of.outputs)
                 parts[node.index] = g if parts[node.index] is None else add(parts[node.index], g)
             else:
                 send(arrived, node, g, record, visited, watch)

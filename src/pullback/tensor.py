@@ -87,7 +87,7 @@ class Size(tuple[int, ...]):
         item = super().__getitem__(key)
         return Size(item) if isinstance(key, slice) else item
 
-    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+    def __add__(self, other: Any) -> Size:
         return Size(super().__add__(tuple(other)))
 
     def __reduce__(self) -> Any:
@@ -99,6 +99,9 @@ class device:  # noqa: N801 (PyTorch's name)
 
     __slots__ = ("index", "type")
     known = ("cpu",)
+
+    type: str
+    index: int | None
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
@@ -173,6 +176,9 @@ class Tensor:
         def __rsub__(self, other: Any) -> Tensor: ...
         def __rtruediv__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
         def __matmul__(self, other: Any) -> Tensor: ...
         def __pow__(self, other: Any) -> Tensor: ...
         def __getitem__(self, key: Any) -> Tensor: ...
@@ -212,7 +218,7 @@ class Tensor:
     @property
     def npdtype(self) -> np.dtype[Any]:
         """NumPy's name for the dtype; the tape and the ops speak it."""
-        return self._array.dtype  # type: ignore[no-any-return]
+        return self._array.dtype
 
     @property
     def device(self) -> device:
@@ -220,7 +226,7 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        return self._array.ndim  # type: ignore[no-any-return]
+        return self._array.ndim
 
     # -- its place on the tape ------------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ def _difference(a: Any, b: Any, where: str, options: dict[str, Any]) -> str:
     if rtol is None:
         found = [_TOLERANCE[dtype.by_numpy[d].name] if d in FLOATS else (0.0, 0.0) for d in (x.dtype, y.dtype)]
         rtol, atol = max(f[0] for f in found), max(f[1] for f in found)
-    wide = [v.astype(np.float64) if v.dtype in HALVES else v for v in (x, y)]
-    close = np.isclose(*wide, rtol=rtol, atol=atol, equal_nan=options["equal_nan"])
+    wide: list[Any] = [v.astype(np.float64) if v.dtype in HALVES else v for v in (x, y)]
+    close: Any = np.isclose(wide[0], wide[1], rtol=rtol, atol=atol, equal_nan=options["equal_nan"])
     if close.all():
         return ""
     with np.errstate(all="ignore"):

@@ -56,7 +56,7 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
     if plain(parts):
         return see(slice_, self, {"key": parts})
     if cls is Tensor and key.npdtype in INDICES and key._array.ndim and self._array.ndim:
-        return apply(ops.take_at, (self, key), FIRST)  # type: ignore[no-any-return]
+        return apply(ops.take_at, (self, key), FIRST)
     basic, index, dims = parse(self, key)
     x = slice_(self, key=basic) if index is None or any(k != slice(None) for k in basic) else self
     return x if index is None else ops.take_at(x, index, dims=dims)
@@ -125,7 +125,7 @@ def fitted(value: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         )
     if own != value._array.shape:
         value = reshape(value, shape=own)
-    return value if value.npdtype == x.npdtype else cast(value, dtype=x.npdtype)  # type: ignore[no-any-return]
+    return value if value.npdtype == x.npdtype else cast(value, dtype=x.npdtype)
 
 
 def put(

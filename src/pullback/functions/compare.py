@@ -79,13 +79,13 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tenso
 @public(function=False, name="where")
 def where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     """self where the condition holds, else other."""
-    return where(condition, self, other)  # type: ignore[no-any-return]
+    return where(condition, self, other)
 
 
 @public()
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol |other|, element by element."""
-    return ops.isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan)  # type: ignore[no-any-return]
+    return ops.isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
 @public()

@@ -15,6 +15,7 @@ from ..ops.create import cast
 from ..ops.create import clone as clone_op
 from ..tensor import Storage, Tensor, check_device, device, wrap
 from ..views import write
+from .creation import LEGACY
 from .expose import public
 
 
@@ -62,12 +63,6 @@ def type_(self: Tensor, dtype: Any = None, **options: Any) -> Any:
     return to(self, dtype)
 
 
-LEGACY = {
-    "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "BFloat16Tensor": "bfloat16", "LongTensor": "int64",
-    "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8", "BoolTensor": "bool",
-}  # fmt: skip
-
-
 @public(function=False)
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor in the dtype of another."""
@@ -96,13 +91,13 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
 @public()
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with memory of its own, through which gradients flow."""
-    return clone_op(input)  # type: ignore[no-any-return]
+    return clone_op(input)
 
 
 @public(function=False)
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """Itself if its elements lie in order in memory, else a copy in which they do."""
-    return self if type(self._array) is not np.ndarray or self._array.flags.c_contiguous else clone_op(self)  # type: ignore[no-any-return]
+    return self if type(self._array) is not np.ndarray or self._array.flags.c_contiguous else clone_op(self)
 
 
 @public(function=False)
@@ -175,7 +170,7 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
     return array.copy() if copy else array
 
 
-Tensor.__array__ = _array
+setattr(Tensor, "__array__", _array)
 
 
 @public(function=False, name="__dlpack__")
@@ -192,7 +187,7 @@ def dlpack_device(self: Tensor) -> tuple[int, int]:
     return 1, 0
 
 
-# -- copies and pickles: identity and sharing are kept ------------------------------------------------------------------
+# -- copies and pickles: identity and sharing are kept -----------------------------------------------------------------
 
 
 def _rebuild(cls: type[Tensor], storage: Storage, layout: Any, requires_grad: bool, extra: dict[str, Any]) -> Tensor:
@@ -227,8 +222,8 @@ def _rebuild_storage(array: Any) -> Storage:
     return Storage(array)
 
 
-Storage.__reduce__ = lambda self: (_rebuild_storage, (np.ascontiguousarray(self.array),))  # type: ignore[method-assign,assignment]
-Storage.__deepcopy__ = lambda self, memo: memo.setdefault(id(self), Storage(self.array.copy()))  # type: ignore[attr-defined]
+setattr(Storage, "__reduce__", lambda self: (_rebuild_storage, (np.ascontiguousarray(self.array),)))
+setattr(Storage, "__deepcopy__", lambda self, memo: memo.setdefault(id(self), Storage(self.array.copy())))
 
 
 def _extra(x: Tensor) -> dict[str, Any]:
@@ -258,11 +253,11 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return twin
 
 
-Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign,assignment]
-Tensor.__deepcopy__ = _deepcopy
+setattr(Tensor, "__reduce_ex__", _reduce)
+setattr(Tensor, "__deepcopy__", _deepcopy)
 
 
-# -- questions about dtypes ----------------------------------------------------------------------------------------------
+# -- questions about dtypes --------------------------------------------------------------------------------------------
 
 
 @public()
@@ -327,21 +322,15 @@ def get_device(self: Tensor) -> int:
     return -1
 
 
-def _is(kind: str, value: bool) -> Any:
-    return property(lambda self: value, doc=f"{kind}? {value}.")
-
-
-Tensor.is_cuda, Tensor.is_sparse, Tensor.is_quantized, Tensor.is_mps, Tensor.is_meta, Tensor.is_cpu = (
-    _is(k, v)
-    for k, v in (
-        ("On a CUDA device", False),
-        ("Sparse", False),
-        ("Quantized", False),
-        ("On MPS", False),
-        ("Without data", False),
-        ("On the CPU", True),
-    )
-)  # type: ignore[attr-defined]
-Tensor.layout = property(lambda self: "torch.strided")
-Tensor.itemsize = property(lambda self: self.npdtype.itemsize)
-Tensor.nbytes = property(lambda self: self._array.nbytes)
+for _name, _value in {
+    "is_cuda": False,
+    "is_sparse": False,
+    "is_quantized": False,
+    "is_mps": False,
+    "is_meta": False,
+    "is_cpu": True,
+    "layout": "torch.strided",
+}.items():
+    setattr(Tensor, _name, _value)
+setattr(Tensor, "itemsize", property(element_size))
+setattr(Tensor, "nbytes", property(lambda self: self._array.nbytes))

@@ -29,7 +29,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if minlength < 0:
         fail(PullbackError, f"minlength should be >= 0, but got {minlength}")
     size = int(max_(input)) + 1 if input._array.size else 0
-    return ops.bincount(input, weights, size=size if size > minlength else minlength)  # type: ignore[no-any-return]
+    return ops.bincount(input, weights, size=size if size > minlength else minlength)
 
 
 @public()

@@ -14,11 +14,24 @@ from ..tensor import Tensor, check_device, wrap
 from ..views import write
 from .expose import public
 
+# PyTorch's older names of tensor types.
+LEGACY = {
+    "FloatTensor": "float32",
+    "DoubleTensor": "float64",
+    "HalfTensor": "float16",
+    "BFloat16Tensor": "bfloat16",
+    "LongTensor": "int64",
+    "IntTensor": "int32",
+    "ShortTensor": "int16",
+    "CharTensor": "int8",
+    "ByteTensor": "uint8",
+    "BoolTensor": "bool",
+}
 STRIDED, PRESERVE = "torch.strided", "torch.preserve_format"
 
 
 def to_array(data: Any, d: Any = None) -> np.ndarray[Any, Any]:
-    """An array of its own, with PyTorch's choice of dtype: Python floats give the default type, NumPy arrays keep theirs."""
+    """An array of its own: Python floats give the default dtype, NumPy arrays keep theirs."""
     want = None if d is None else as_dtype(d).numpy
     if isinstance(data, Tensor):
         return np.array(data._array, dtype=want)
@@ -383,8 +396,5 @@ def _typed(name: str, of: dtype) -> None:
     make.__doc__ = f"A {of.name} tensor of data or of a shape."
 
 
-for _name, _of in {
-    "FloatTensor": "float32", "DoubleTensor": "float64", "HalfTensor": "float16", "BFloat16Tensor": "bfloat16", "LongTensor": "int64",
-    "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8", "BoolTensor": "bool",
-}.items():  # fmt: skip
+for _name, _of in LEGACY.items():
     _typed(_name, dtype.by_name[_of])

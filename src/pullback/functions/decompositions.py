@@ -202,7 +202,7 @@ def slogdet(A: Tensor) -> SlogDet:
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where that is negative."""
     sign, size = slogdet(input)
-    return size.where(sign >= 0, full_like(size.detach(), value=math.nan))  # type: ignore[no-any-return]
+    return size.where(sign >= 0, full_like(size.detach(), value=math.nan))
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
@@ -210,13 +210,13 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     atol = tol if atol is None else atol
     s = ops.svdvals(matrices("matrix_rank", A).detach())
     if not s.shape[-1]:
-        return cast(sum_(s, dim=(s.ndim - 1,)), dtype=I64)  # type: ignore[no-any-return]
+        return cast(sum_(s, dim=(s.ndim - 1,)), dtype=I64)
     if rtol is None:
         rtol = 0.0 if atol is not None else max(A.shape[-2:]) * finfo(A.dtype).eps
     bound = mul(slice_(s, key=(..., slice(0, 1))), _beside(rtol))
     if atol is not None:
         bound = bound.maximum(add(full_like(bound, value=0.0), _beside(atol)))
-    return sum_(gt(s, bound), dim=(s.ndim - 1,))  # type: ignore[no-any-return]
+    return sum_(gt(s, bound), dim=(s.ndim - 1,))
 
 
 def _beside(tolerance: Any) -> Any:
@@ -278,7 +278,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues (ascending) of symmetric matrices, of which one triangle is read."""
-    return ops.eigvalsh(square("eigvalsh", A), upper=_upper("eigvalsh", UPLO))  # type: ignore[no-any-return]
+    return ops.eigvalsh(square("eigvalsh", A), upper=_upper("eigvalsh", UPLO))
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
@@ -288,7 +288,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
-    return ops.svdvals(matrices("svdvals", A))  # type: ignore[no-any-return]
+    return ops.svdvals(matrices("svdvals", A))
 
 
 @public(name="svd")
@@ -307,7 +307,7 @@ def old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> OldSVD
 @public()
 def matrix_exp(A: Tensor) -> Tensor:
     """1 + A + A A / 2! + ..."""
-    return ops.matrix_exp(square("matrix_exp", A))  # type: ignore[no-any-return]
+    return ops.matrix_exp(square("matrix_exp", A))
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
@@ -315,7 +315,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     rows, columns = A.shape[:ind], A.shape[ind:]
     if ind <= 0 or math.prod(rows) != math.prod(columns):
         fail(ShapeError, f"linalg.tensorinv: {list(A.shape)} is not square when cut after {ind} dimensions")
-    return reshape(inv(reshape(A, shape=(math.prod(rows), math.prod(columns)))), shape=(*columns, *rows))  # type: ignore[no-any-return]
+    return reshape(inv(reshape(A, shape=(math.prod(rows), math.prod(columns)))), shape=(*columns, *rows))
 
 
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
@@ -327,4 +327,4 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     if math.prod(shape) != math.prod(B.shape):
         fail(ShapeError, f"linalg.tensorsolve: A {list(A.shape)} is not square against B {list(B.shape)}")
     n = math.prod(shape)
-    return reshape(solve(reshape(A, shape=(n, n)), reshape(B, shape=(n,))), shape=tuple(shape))  # type: ignore[no-any-return]
+    return reshape(solve(reshape(A, shape=(n, n)), reshape(B, shape=(n,))), shape=tuple(shape))

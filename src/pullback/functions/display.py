@@ -75,7 +75,7 @@ def to_string(x: Tensor) -> str:
         notes.append(f"dtype={x.dtype}")
     e = edge(x) if x._array.dtype in FLOATS else None
     if e is not None and e is not x:
-        notes.append(f"grad_fn=<{e.name()}>")  # type: ignore[union-attr]
+        notes.append(f"grad_fn=<{e.name()}>")
     elif x.requires_grad:
         notes.append("requires_grad=True")
     return f"{name}({', '.join([body, *notes])})"

@@ -17,7 +17,7 @@ PUBLIC: dict[str, Callable[..., Any]] = {}  # what `pullback.NAME` offers
 def public(
     *, method: bool = True, function: bool = True, inplace: bool = False, name: str | None = None
 ) -> Callable[[F], F]:
-    """Offer a function as `pullback.name`, as `Tensor.name`, and as `Tensor.name_` which writes its result into its first argument."""
+    """Offer a function as `pullback.name`, as `Tensor.name`, and as `Tensor.name_`, which writes over its argument."""
 
     def offer(f: F) -> F:
         own = name or f.__name__

@@ -80,14 +80,14 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 @numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The first index of the largest along `dim` (default: in the flattened tensor)."""
-    return ops.argmax(input, dim=None if dim is None else one(dim, input._array.ndim), keepdim=keepdim)  # type: ignore[no-any-return]
+    return ops.argmax(input, dim=None if dim is None else one(dim, input._array.ndim), keepdim=keepdim)
 
 
 @public()
 @numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The first index of the smallest along `dim` (default: in the flattened tensor)."""
-    return ops.argmin(input, dim=None if dim is None else one(dim, input._array.ndim), keepdim=keepdim)  # type: ignore[no-any-return]
+    return ops.argmin(input, dim=None if dim is None else one(dim, input._array.ndim), keepdim=keepdim)
 
 
 @public()
@@ -161,9 +161,9 @@ def _between(ordered: Tensor, q: Tensor, interpolation: str, skip: bool) -> Tens
     below = floor(place)
     low = gather(ordered, cast(below, dtype=I64), dim=last)
     if interpolation in _ROUND:
-        return low  # type: ignore[no-any-return]
+        return low
     high = gather(ordered, cast(ceil(place), dtype=I64), dim=last)
-    return lerp(low, high, sub(place, below) if interpolation == "linear" else 0.5)  # type: ignore[no-any-return]
+    return lerp(low, high, sub(place, below) if interpolation == "linear" else 0.5)
 
 
 def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str, skip: bool) -> Tensor:
@@ -177,7 +177,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
         rest = (*shape[:at], *(1,) * keepdim, *shape[at + 1 :])
     last = line._array.ndim - 1
     values = _between(sort_(line, dim=last)[0], reshape(q, shape=(q._array.size,)), interpolation, skip)
-    return reshape(permute(values, dims=(last, *range(last))), shape=(*q.shape, *rest))  # type: ignore[no-any-return]
+    return reshape(permute(values, dims=(last, *range(last))), shape=(*q.shape, *rest))
 
 
 @public()

@@ -12,6 +12,8 @@ from ..errors import DTypeError, fail
 from ..tensor import Size, Storage, Tensor, device
 from .expose import public
 
+PARAMETER: list[type[Tensor]] = []  # nn.Parameter; it puts itself here, being of a layer above
+
 
 class _Maker:
     """Makes tensors from arrays; those over one memory share one Storage."""
@@ -26,9 +28,7 @@ class _Maker:
                 f"the file holds a tensor of type {array.dtype}, which pullback does not have",
                 "convert it before saving",
             )
-        cls: type[Tensor] = Tensor
-        if is_parameter:
-            from ..nn import Parameter as cls
+        cls = PARAMETER[-1] if is_parameter else Tensor
         root = array
         while isinstance(root.base, np.ndarray):
             root = root.base
@@ -44,7 +44,7 @@ def _adapter() -> io.Adapter:
     return io.Adapter(
         is_tensor=lambda obj: isinstance(obj, Tensor),
         to_array=lambda t: t._array,
-        flags=lambda t: (t.requires_grad, type(t).__name__ == "Parameter"),
+        flags=lambda t: (t.requires_grad, type(t) is PARAMETER[-1]),
         from_array=_Maker(),
         dtype_name=lambda obj: obj.name if isinstance(obj, dtype) else None,
         dtype_from_name=as_dtype,
@@ -57,7 +57,7 @@ def _adapter() -> io.Adapter:
 def save(
     obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, _use_new_zipfile_serialization: bool = True
 ) -> None:
-    """Write any nest of containers, numbers, strings and tensors to a file or a binary stream: safetensors plus JSON, never pickle."""
+    """Write any nest of containers, numbers, strings and tensors to a file: safetensors plus JSON, never pickle."""
     io.save(obj, f, adapter=_adapter())
 
 

@@ -112,8 +112,8 @@ def _both(name: str) -> Callable[[F], F]:
         @public(name=name)
         def outside(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if input._array.ndim:
-                return f(input, put_outside, *args, **kwargs)  # type: ignore[no-any-return]
-            return reshape(f(reshape(input, shape=(1,)), put_outside, *args, **kwargs), shape=())  # type: ignore[no-any-return]
+                return f(input, put_outside, *args, **kwargs)
+            return reshape(f(reshape(input, shape=(1,)), put_outside, *args, **kwargs), shape=())
 
         @public(function=False, name=name + "_")
         def inside(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -131,21 +131,21 @@ def put_outside(
     x: Tensor, index: Any, dims: tuple[int, ...], values: Tensor, accumulate: bool = False, wrap: bool = True
 ) -> Tensor:
     """`put` into a copy."""
-    return ops.put_at(x, index, values, dims=dims, accumulate=accumulate, wrap=wrap)  # type: ignore[no-any-return]
+    return ops.put_at(x, index, values, dims=dims, accumulate=accumulate, wrap=wrap)
 
 
 @_both("index_add")
 def _index_add(x: Tensor, place: Any, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Slices of alpha * source added to the slices along a dimension that `index` names."""
     source, d, row = whole("index_add", x, dim, index, source)
-    return place(x, row, (d,), source if alpha == 1 else mul(source, alpha), accumulate=True, wrap=False)  # type: ignore[no-any-return]
+    return place(x, row, (d,), source if alpha == 1 else mul(source, alpha), accumulate=True, wrap=False)
 
 
 @_both("index_copy")
 def _index_copy(x: Tensor, place: Any, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Slices of source in the place of the slices along a dimension that `index` names."""
     source, d, row = whole("index_copy", x, dim, index, source)
-    return place(x, row, (d,), source, wrap=False)  # type: ignore[no-any-return]
+    return place(x, row, (d,), source, wrap=False)
 
 
 @public(inplace=True)
@@ -160,7 +160,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         dims=(0,),
     )
     mask = reshape(named, shape=(*(1,) * d, shape[d], *(1,) * (len(shape) - d - 1)) if input._array.ndim else ())
-    return choose(mask, _zero_d("index_fill", input, value), input)  # type: ignore[no-any-return]
+    return choose(mask, _zero_d("index_fill", input, value), input)
 
 
 @_both("index_put")
@@ -175,7 +175,7 @@ def _index_put(x: Tensor, place: Any, indices: Any, values: Tensor, accumulate: 
     _, index, dims = parse(x, tuple([slice(None) if i is None else i for i in indices]))
     if index is None:
         fail(RangeError, "index_put: there must be an index")
-    return place(  # type: ignore[no-any-return]
+    return place(
         x, index, dims, fitted(values, x, ops.region(x._array.shape, index.shape, dims)), accumulate=accumulate
     )
 
@@ -187,7 +187,7 @@ def _index_put(x: Tensor, place: Any, indices: Any, values: Tensor, accumulate: 
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at these places of the flattened tensor."""
     flat = reshape(input, shape=(input._array.size,))
-    return ops.take_at(flat, index, dims=(0,))  # type: ignore[no-any-return]
+    return ops.take_at(flat, index, dims=(0,))
 
 
 @public(inplace=True, name="put")
@@ -197,7 +197,7 @@ def _put_elements(input: Tensor, index: Tensor, source: Tensor, accumulate: bool
     flat = reshape(input, shape=(input._array.size,))
     n = index._array.size
     result = ops.put_at(flat, reshape(index, shape=(n,)), reshape(source, shape=(n,)), dims=(0,), accumulate=accumulate)
-    return reshape(result, shape=input._array.shape)  # type: ignore[no-any-return]
+    return reshape(result, shape=input._array.shape)
 
 
 # -- masks -------------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     _mask("masked_fill", mask)
     if isinstance(value, Tensor) or input.npdtype not in FLOATS:
         value = _zero_d("masked_fill", input, value)
-    return choose(mask, value, input)  # type: ignore[no-any-return]
+    return choose(mask, value, input)
 
 
 @public(function=False)
@@ -276,7 +276,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         fail(ShapeError, f"masked_scatter: the mask has {n} true elements, but the source only {source._array.size}")
     values = slice_(reshape(source, shape=(source._array.size,)), key=(slice(n),))
     out = ops.put_at(x, index, values, dims=tuple(range(x._array.ndim)))
-    return out if input._array.ndim or out._array.shape != (1,) else reshape(out, shape=())  # type: ignore[no-any-return]
+    return out if input._array.ndim or out._array.shape != (1,) else reshape(out, shape=())
 
 
 @public()
@@ -291,7 +291,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 @public()
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, a row each."""
-    return ops.nonzero(input)  # type: ignore[no-any-return]
+    return ops.nonzero(input)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -306,4 +306,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if not tensor._array.size:
             fail(ShapeError, "Can not infer total number of classes from empty tensor.", "give num_classes")
         num_classes = int(tensor._array.max()) + 1
-    return ops.one_hot(tensor, classes=num_classes)  # type: ignore[no-any-return]
+    return ops.one_hot(tensor, classes=num_classes)

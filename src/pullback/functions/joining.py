@@ -121,7 +121,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
         n = b._array.shape[1]
         rows.append(pad(b, padding=((0, 0), (left, width - left - n))))
         left += n
-    return ops.cat(*rows, dim=0)  # type: ignore[no-any-return]
+    return ops.cat(*rows, dim=0)
 
 
 # -- apart -------------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
                 f"split_with_sizes expects split_sizes to sum exactly to {n} (the size of dimension {d}), but got "
                 f"{list(sizes)}",
             )
-    return ops.split(tensor, sizes=sizes, dim=d)  # type: ignore[no-any-return]
+    return ops.split(tensor, sizes=sizes, dim=d)
 
 
 also_known_as(split, "split_with_sizes")
@@ -179,7 +179,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         if where <= 0:
             fail(ShapeError, f"number of sections must be larger than 0, got {where}")
         least, more = divmod(n, where)
-        return ops.split(input, sizes=(least + 1,) * more + (least,) * (where - more), dim=d)  # type: ignore[no-any-return]
+        return ops.split(input, sizes=(least + 1,) * more + (least,) * (where - more), dim=d)
     bounds = [slice(i, None).indices(n)[0] for i in numbers(tuple(where))]
     key = (slice(None),) * d
     return tuple(
@@ -211,7 +211,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of the slices along a dimension, which is gone in them."""
     if not input._array.ndim:
         fail(RangeError, "Dimension specified as 0 but tensor has no dimensions")
-    return ops.unbind(input, dim=normal_dim(dim, input._array.ndim))  # type: ignore[no-any-return]
+    return ops.unbind(input, dim=normal_dim(dim, input._array.ndim))
 
 
 def _iterate(self: Tensor) -> Any:
@@ -283,7 +283,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     xs = several(tensors)
     if len(xs) == 1:
         return xs[0]
-    return ops.stack(*[reshape(x, shape=(x._array.size,)) for x in meshgrid(*xs)], dim=1)  # type: ignore[no-any-return]
+    return ops.stack(*[reshape(x, shape=(x._array.size,)) for x in meshgrid(*xs)], dim=1)
 
 
 @public()
@@ -296,4 +296,4 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(choose(range(input._array.size), r))
     index = wrap(to_array(rows, int64).reshape(len(rows), r))
-    return take_at(input, index, dims=(0,))  # type: ignore[no-any-return]
+    return take_at(input, index, dims=(0,))

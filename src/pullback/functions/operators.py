@@ -69,11 +69,11 @@ for name, op in {
 
 
 def _neg(self: Tensor) -> Tensor:
-    return apply(arithmetic.neg, (self,), NO_PARAMS)  # type: ignore[no-any-return]
+    return apply(arithmetic.neg, (self,), NO_PARAMS)
 
 
 def _abs(self: Tensor) -> Tensor:
-    return apply(arithmetic.abs, (self,), NO_PARAMS)  # type: ignore[no-any-return]
+    return apply(arithmetic.abs, (self,), NO_PARAMS)
 
 
 def _pos(self: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def _invert(self: Tensor) -> Tensor:
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors",
             "use -x, or 1 - x",
         )
-    return apply(compare.bitwise_not, (self,), NO_PARAMS)  # type: ignore[no-any-return]
+    return apply(compare.bitwise_not, (self,), NO_PARAMS)
 
 
 # -- leaving for Python's own types ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random as generators
-from ..dtypes import F32, F64, FLOATS, I64, as_dtype, get_default_dtype
+from ..dtypes import BOOL, F32, F64, FLOATS, I64, as_dtype, get_default_dtype
 from ..errors import DTypeError, PullbackError, fail
 from ..modes import no_grad
 from ..ops import random as ops
@@ -187,7 +187,7 @@ def multinomial(
     if input.ndim not in (1, 2) or input.npdtype not in FLOATS:
         fail(
             PullbackError,
-            f"multinomial: expected a 1-D or 2-D tensor of probabilities, got {input.dtype} of shape {list(input.shape)}",
+            f"multinomial: expected 1-D or 2-D probabilities, got {input.dtype} of shape {list(input.shape)}",
         )
     if not np.isfinite(p).all() or (p < 0).any():
         fail(
@@ -220,7 +220,7 @@ def multinomial(
     return made(index.astype(np.int64).reshape((*input.shape[:-1], num_samples)), False, {}, out)
 
 
-# -- filling a tensor in place -------------------------------------------------------------------------------------------
+# -- filling a tensor in place -----------------------------------------------------------------------------------------
 
 
 @public(function=False)
@@ -265,7 +265,7 @@ def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: A
             2 ** (digits or 8) + 1
             if self.npdtype in FLOATS
             else 2
-            if self.npdtype == bool
+            if self.npdtype == BOOL
             else int(np.iinfo(self.npdtype).max)
         )
         low, to = (0, low) if low else (0, whole)

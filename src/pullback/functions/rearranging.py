@@ -76,14 +76,14 @@ def repeat(self: Tensor, *repeats: Any) -> Tensor:
             f"{list(self.shape)}",
             "give one for each; 1 keeps",
         )
-    return tile_op(self, repeats=times)  # type: ignore[no-any-return]
+    return tile_op(self, repeats=times)
 
 
 @public()
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """As repeat, where missing leading repeats are 1."""
     times = numbers(dims)
-    return tile_op(input, repeats=(1,) * (input._array.ndim - len(times)) + times)  # type: ignore[no-any-return]
+    return tile_op(input, repeats=(1,) * (input._array.ndim - len(times)) + times)
 
 
 @public()
@@ -92,7 +92,7 @@ def repeat_interleave(
 ) -> Tensor:
     """Each element `repeats` times in a row; of repeats alone, the indices that do so."""
     if repeats is None:
-        return spread(input)  # type: ignore[no-any-return]
+        return spread(input)
     x = input if dim is not None else ravel(input)
     d = 0 if dim is None else normal_dim(dim, x._array.ndim)
     if isinstance(repeats, Tensor) and repeats._array.size == 1:
@@ -100,14 +100,14 @@ def repeat_interleave(
     if not isinstance(repeats, Tensor):
         if repeats < 0:
             fail(ShapeError, f"repeats can not be negative, but is {repeats}")
-        return repeat_each(x, repeats=int(repeats), dim=d)  # type: ignore[no-any-return]
+        return repeat_each(x, repeats=int(repeats), dim=d)
     if repeats._array.shape != (x._array.shape[d],):
         fail(
             ShapeError,
             f"repeats must have the same size as input along dim: {list(repeats.shape)} for dimension {d} of "
             f"{list(x.shape)}",
         )
-    return take_at(x, spread(repeats), dims=(d,))  # type: ignore[no-any-return]
+    return take_at(x, spread(repeats), dims=(d,))
 
 
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
@@ -122,7 +122,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         )
     pairs = ((0, 0),) * (n - len(sizes) // 2) + tuple(zip(sizes[-2::-2], sizes[::-2], strict=True))
     if mode == "constant":
-        return ops.pad(input, padding=pairs, value=0.0 if value is None else value)  # type: ignore[no-any-return]
+        return ops.pad(input, padding=pairs, value=0.0 if value is None else value)
     if mode not in ("reflect", "replicate", "circular"):
         fail(PullbackError, f"pad: there is no mode {mode!r}", "use constant, reflect, replicate or circular")
     if value is not None:
@@ -159,7 +159,7 @@ def _pad_with_itself(x: Tensor, d: int, before: int, after: int, mode: str) -> T
 
     left = border(before, lambda: piece(1, before + 1), lambda: piece(0, 1), lambda: piece(n - before, n))
     right = border(after, lambda: piece(n - 1 - after, n - 1), lambda: piece(n - 1, n), lambda: piece(0, after))
-    return cat(*left, piece(max(-before, 0), n - max(-after, 0)), *right, dim=d)  # type: ignore[no-any-return]
+    return cat(*left, piece(max(-before, 0), n - max(-after, 0)), *right, dim=d)
 
 
 # -- elements in other places ------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def _pad_with_itself(x: Tensor, d: int, before: int, after: int, mode: str) -> T
 @public()
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """The order of elements reversed along dims."""
-    return ops.flip(input, dims=normal_dims(numbers(dims), input._array.ndim))  # type: ignore[no-any-return]
+    return ops.flip(input, dims=normal_dims(numbers(dims), input._array.ndim))
 
 
 @public()
@@ -176,7 +176,7 @@ def fliplr(input: Tensor) -> Tensor:
     """Columns in reverse order."""
     if input._array.ndim < 2:
         fail(ShapeError, "fliplr: Input must be >= 2-d", "use flip(0)")
-    return ops.flip(input, dims=(1,))  # type: ignore[no-any-return]
+    return ops.flip(input, dims=(1,))
 
 
 @public()
@@ -184,7 +184,7 @@ def flipud(input: Tensor) -> Tensor:
     """Rows in reverse order."""
     if input._array.ndim < 1:
         fail(ShapeError, "flipud: Input must be >= 1-d")
-    return ops.flip(input, dims=(0,))  # type: ignore[no-any-return]
+    return ops.flip(input, dims=(0,))
 
 
 @public()
@@ -192,9 +192,9 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turned by k quarters from dims[0] towards dims[1]."""
     a, b = normal_dims(tuple(dims), input._array.ndim)
     if k % 2 == 0:
-        return ops.flip(input, dims=(a, b)) if k % 4 else clone(input)  # type: ignore[no-any-return]
+        return ops.flip(input, dims=(a, b)) if k % 4 else clone(input)
     turned = transpose(input, a, b)
-    return ops.flip(turned, dims=(a if k % 4 == 1 else b,))  # type: ignore[no-any-return]
+    return ops.flip(turned, dims=(a if k % 4 == 1 else b,))
 
 
 @public()
@@ -204,11 +204,11 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if dims is None:
         if len(steps) != 1:
             fail(ShapeError, f"roll: {len(steps)} shifts need as many dims", "name the dims")
-        return ops.roll(input, shifts=steps)  # type: ignore[no-any-return]
+        return ops.roll(input, shifts=steps)
     over = tuple([normal_dim(d, input._array.ndim) for d in numbers((dims,))])
     if len(over) != len(steps):
         fail(ShapeError, f"shifts and dimensions must align. shifts: {len(steps)}, dims: {len(over)}")
-    return ops.roll(input, shifts=steps, dims=over)  # type: ignore[no-any-return]
+    return ops.roll(input, shifts=steps, dims=over)
 
 
 def _matrix(name: str, x: Tensor) -> None:
@@ -246,7 +246,7 @@ def _two_dims(name: str, n: int, dim1: int, dim2: int) -> tuple[int, int]:
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A view of a diagonal of two dimensions, as the last one."""
     a, b = _two_dims("diagonal", input._array.ndim, dim1, dim2)
-    return diagonal_op(input, offset=offset, dim1=a, dim2=b)  # type: ignore[no-any-return]
+    return diagonal_op(input, offset=offset, dim1=a, dim2=b)
 
 
 @public()
@@ -258,7 +258,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     full = list(shape[:-1])
     for d in sorted((a, b)):
         full.insert(d, side)
-    return undiagonal(input, shape=tuple(full), offset=offset, dim1=a, dim2=b)  # type: ignore[no-any-return]
+    return undiagonal(input, shape=tuple(full), offset=offset, dim1=a, dim2=b)
 
 
 @public()
@@ -286,7 +286,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         fail(ShapeError, f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if step <= 0:
         fail(ShapeError, f"step is {step} but must be > 0")
-    return unfold_op(self, dim=d, size=size, step=step)  # type: ignore[no-any-return]
+    return unfold_op(self, dim=d, size=size, step=step)
 
 
 @public()
@@ -309,7 +309,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
         check_reach(array.size, sizes, strides, offset)
     except ValueError as error:
         fail(ShapeError, f"as_strided: {error}")
-    return as_strided_op(whole, size=sizes, stride=strides, offset=offset)  # type: ignore[no-any-return]
+    return as_strided_op(whole, size=sizes, stride=strides, offset=offset)
 
 
 # -- a copy with a part replaced -------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy with src at one index of a dimension."""
     out = clone(input)
     write(out.select(dim, index), src)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 @public()
@@ -330,7 +330,7 @@ def slice_scatter(
     """A copy with src at start:end:step of a dimension."""
     out = clone(input)
     write(ops.slice_(out, key=(*(slice(None),) * normal_dim(dim, out._array.ndim), slice(start, end, step))), src)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 @public()
@@ -338,4 +338,4 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     """A copy with src on a diagonal."""
     out = clone(input)
     write(diagonal(out, offset, dim1, dim2), src)
-    return out  # type: ignore[no-any-return]
+    return out

@@ -27,7 +27,7 @@ def sum(
     if dtype is not None:
         return typed(lambda x: fold(ops.sum, x, dim, keepdim, out), input, dtype)
     if dim is None and keepdim is False and out is None:
-        return ops.sum(input)  # type: ignore[no-any-return]
+        return ops.sum(input)
     return fold(ops.sum, input, dim, keepdim, out)
 
 
@@ -41,7 +41,7 @@ def mean(
     if dtype is not None:
         return typed(lambda x: fold(ops.mean, x, dim, keepdim, out), input, dtype)
     if dim is None and keepdim is False and out is None:
-        return ops.mean(input)  # type: ignore[no-any-return]
+        return ops.mean(input)
     return fold(ops.mean, input, dim, keepdim, out)
 
 
@@ -103,7 +103,7 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Tensor | 
 @numpy_names
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements (over `dim`) are not zero?"""
-    return ops.count_nonzero(input, dim=many(dim, input._array.ndim))  # type: ignore[no-any-return]
+    return ops.count_nonzero(input, dim=many(dim, input._array.ndim))
 
 
 # -- spread ------------------------------------------------------------------------------------------------------------

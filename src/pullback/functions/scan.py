@@ -92,7 +92,7 @@ def _trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> tuple[Tensor,
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral of y along `dim` by the trapezoid rule, over the places x or with steps of dx."""
     areas, at = _trapezoids(y, x, dx, dim)
-    return sum_(areas, dim=(at,))  # type: ignore[no-any-return]
+    return sum_(areas, dim=(at,))
 
 
 also_known_as(trapezoid, "trapz", method=False)
@@ -102,4 +102,4 @@ also_known_as(trapezoid, "trapz", method=False)
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral of y up to each place but the first."""
     areas, at = _trapezoids(y, x, dx, dim)
-    return ops.cumsum(areas, dim=at)  # type: ignore[no-any-return]
+    return ops.cumsum(areas, dim=at)

@@ -47,7 +47,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """gather, where the other dimensions broadcast; without dim, from all elements in a row."""
     if dim is None:
-        return ops.gather(  # type: ignore[no-any-return]
+        return ops.gather(
             reshape(input, shape=(input._array.size,)), reshape(indices, shape=(indices._array.size,)), dim=0
         )
     d = normal_dim(dim, input._array.ndim)
@@ -91,7 +91,7 @@ def scatter(
             )
         whole = what if isinstance(what, Tensor) else full_like(x, value=what, shape=along._array.shape)
         result = ops.scatter_reduce(x, along, whole, dim=d, reduce=kind)
-    return result if x is input else reshape(result, shape=())  # type: ignore[no-any-return]
+    return result if x is input else reshape(result, shape=())
 
 
 @public(function=False)
@@ -118,7 +118,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     alike("scatter_add", input, src)
     x, d, along = _along("scatter_add", input, dim, index)
     result = ops.scatter_add(x, along, src if src._array.ndim else reshape(src, shape=(1,)), dim=d)
-    return result if x is input else reshape(result, shape=())  # type: ignore[no-any-return]
+    return result if x is input else reshape(result, shape=())
 
 
 @public(inplace=True)
@@ -133,7 +133,7 @@ def scatter_reduce(
     result = ops.scatter_reduce(
         x, along, src if src._array.ndim else reshape(src, shape=(1,)), dim=d, reduce=reduce, include_self=include_self
     )
-    return result if x is input else reshape(result, shape=())  # type: ignore[no-any-return]
+    return result if x is input else reshape(result, shape=())
 
 
 @public(inplace=True)

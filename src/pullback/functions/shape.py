@@ -79,7 +79,7 @@ def size(self: Tensor, dim: int | None = None) -> Any:
 @public(function=False)
 def dim(self: Tensor) -> int:
     """How many dimensions there are."""
-    return self._array.ndim  # type: ignore[no-any-return]
+    return self._array.ndim
 
 
 also_known_as(dim, "ndimension")
@@ -88,7 +88,7 @@ also_known_as(dim, "ndimension")
 @public()
 def numel(input: Tensor) -> int:
     """How many elements there are."""
-    return input._array.size  # type: ignore[no-any-return]
+    return input._array.size
 
 
 Tensor.nelement = numel  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ def storage_offset(self: Tensor) -> int:
 @public(function=False)
 def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
     """Do the elements lie in order in memory?"""
-    return self._array.flags.c_contiguous  # type: ignore[no-any-return]
+    return self._array.flags.c_contiguous
 
 
 # -- another shape -----------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices that put the elements in order along `dim`."""
-    return ops.sort(input, dim=one(dim, input._array.ndim), descending=bool(descending))[1]  # type: ignore[no-any-return]
+    return ops.sort(input, dim=one(dim, input._array.ndim), descending=bool(descending))[1]
 
 
 @public()
@@ -113,7 +113,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         found = eq(take_at(ordered, place, dims=(0,)), x)
     else:
         found = full_like(x, value=False, dtype=BOOL)
-    return logical_not(found) if invert else found  # type: ignore[no-any-return]
+    return logical_not(found) if invert else found
 
 
 @public(method=False)

@@ -14,11 +14,11 @@ def see(op: Op, x: Tensor, params: dict[str, Any]) -> Tensor:
     """`op(x, **params)` of a view op."""
     source = x._array
     if type(source) not in PLAIN or WATCHERS:
-        return apply(op, (x,), params)  # type: ignore[no-any-return]
+        return apply(op, (x,), params)
     try:
         array = op.numpy(source, **params)
     except (ValueError, IndexError, TypeError, OverflowError):
-        return apply(op, (x,), params)  # type: ignore[no-any-return] # says what is wrong
+        return apply(op, (x,), params)  # says what is wrong
     view = wrap(array)
     if shares(array, x):
         look_through(x, view, op, params)

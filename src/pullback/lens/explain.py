@@ -54,7 +54,7 @@ def operation(k: int, step: Step, values: dict[Any, Any], names: dict[Edge, str]
     node = step.at
     assert isinstance(node, Node)
     formula = f"{node.op.name}: {node.op.formula}" if isinstance(node.op, Op) else node.name()
-    hooked = "   (its hooks are not run here)" if node.hooks else ""
+    hooked = "   (its hooks are not run here)" if node._hooks else ""
     rows = [(f"out = {brief(values.get(node))}", "", f"gradient {brief(step.incoming)}", "")]
     local = local_derivatives(node, step)
     for i, e in enumerate(node.edges):

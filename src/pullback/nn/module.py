@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dtypes import as_dtype, dtype
 from ..errors import PullbackError, ShapeError, fail
+from ..functions.files import PARAMETER
 from ..modes import no_grad
 from ..tensor import Tensor, check_device, device
 from ..views import write
@@ -23,6 +24,9 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+PARAMETER.append(Parameter)
 
 
 class Buffer(Tensor):

@@ -1,4 +1,5 @@
 """All ops, each one record; `record.py` says what a record holds. Import an op from the file of its family."""
+
 from __future__ import annotations
 
 from . import (

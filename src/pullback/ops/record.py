@@ -92,6 +92,8 @@ def implementation_for(cls: type) -> Callable[[Op, Sequence[Any], dict[str, Any]
 class Op:
     """A record. Calling it runs it on Tensors, raw arrays, or anything that has registered an implementation."""
 
+    family = ""  # the file the record stands in
+
     def __init__(self, name: str, formula: str, **fields: Any) -> None:
         self.name, self.formula = name, formula
         names: str = fields.pop("inputs")
@@ -153,7 +155,7 @@ class Op:
         restore = None
         try:
             if not uniform or common is None:
-                arrays, restore = self.dtypes(self, inputs)
+                arrays, restore = self.dtypes(self, arrays)
             out = MODES.quietly(self.numpy, *arrays, **params)
         except PullbackError:
             raise
@@ -264,7 +266,7 @@ def op(name: str, formula: str, **fields: Any) -> Op:
     if name in OPS:
         raise ValueError(f"there are two ops called {name!r}")
     OPS[name] = record = Op(name, formula, **fields)
-    record.family = sys._getframe(1).f_globals["__name__"].rpartition(".")[2]  # the file it stands in
+    record.family = sys._getframe(1).f_globals["__name__"].rpartition(".")[2]
     return record
 
 

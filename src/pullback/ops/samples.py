@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .record import Sample
+from .record import Sample as Sample  # samples and what they are made of come from one place
 
 nan, inf = float("nan"), float("inf")
 

@@ -130,7 +130,7 @@ def grid_sample(
     _check_grid(input, grid, mode, padding_mode)
     if input.npdtype in HALVES:
         full = grid_sample(input.to(float32), grid.to(float32), mode, padding_mode, align_corners)
-        return cast(full, dtype=input.npdtype)  # type: ignore[no-any-return]
+        return cast(full, dtype=input.npdtype)
     size, taps = tuple(input.shape[2:]), []
     for d, m in enumerate(size):
         c = grid[..., len(size) - 1 - d]
@@ -142,7 +142,7 @@ def grid_sample(
         for _, weight in corner:
             value = value * weight
         total = total + where(inside, value, 0.0)
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _read(x: Tensor, at: list[Any], size: Sizes) -> tuple[Any, Any]:
