@@ -6,6 +6,7 @@ The names are PyTorch's: `import pullback as torch` runs a program written for t
 from __future__ import annotations
 
 import math as _math
+from importlib import import_module as _import
 from typing import Any as _Any
 
 from . import functions as _functions
@@ -62,4 +63,6 @@ from ._refusals import explain as _explain  # noqa: E402
 
 
 def __getattr__(name: str) -> _Any:
+    if name == "distributions":  # loaded when first asked for: importing pullback stays quick
+        return _import(".distributions", __name__)
     return _explain(name)

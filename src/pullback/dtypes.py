@@ -26,7 +26,7 @@ class dtype:  # noqa: N801 (PyTorch's name)
         dtype.by_numpy[self.numpy] = dtype.by_name[name] = self
 
     def __repr__(self) -> str:
-        return f"pullback.{self.name}"
+        return f"torch.{self.name}"
 
     def __reduce__(self) -> tuple[Any, ...]:  # pickles and copies stay the one object
         return _by_name, (self.name,)
@@ -162,11 +162,11 @@ class finfo:  # noqa: N801
         self.dtype, self.bits = d.name, d.itemsize * 8
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)
-        self.resolution = float(info.resolution)
+        self.resolution = float(f"{info.resolution:.0e}")  # a power of ten
 
     def __repr__(self) -> str:
-        limits = f"min={self.min:g}, max={self.max:g}, eps={self.eps:g}"
-        return f"finfo(resolution={self.resolution:g}, {limits}, dtype={self.dtype})"
+        names = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        return f"finfo({', '.join(f'{name}={getattr(self, name):g}' for name in names)}, dtype={self.dtype})"
 
 
 class iinfo:  # noqa: N801
@@ -180,4 +180,4 @@ class iinfo:  # noqa: N801
         self.dtype, self.bits, self.min, self.max = d.name, info.bits, int(info.min), int(info.max)
 
     def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"

@@ -100,6 +100,7 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -111,7 +112,7 @@ def grad(
     if is_grads_batched:
         batch = range(len(next(g for g in gs if g is not None)))
         each = [[None if g is None else g[k] for g in gs] for k in batch]
-        rows = [grad(ys, xs, row, True, create_graph, allow_unused, False, materialize_grads) for row in each]
+        rows = [grad(ys, xs, row, True, create_graph, True, allow_unused, False, materialize_grads) for row in each]
         return tuple(None if column[0] is None else stack(*column, dim=0) for column in zip(*rows, strict=True))
     seeds = seeds_of(ys, gs, create_graph)
     targets = targets_of(xs)

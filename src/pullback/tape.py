@@ -407,5 +407,6 @@ def accumulate(leaf: Tensor, g: Any) -> None:
         old._storage.written = tick()
     else:
         old._storage.write(old, add(old._array, g))
-    for hook in list((leaf._after_hooks or {}).values()):
-        hook(leaf)
+    if leaf._after_hooks:
+        for hook in list(leaf._after_hooks.values()):
+            hook(leaf)

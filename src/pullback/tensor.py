@@ -75,7 +75,7 @@ class Size(tuple[int, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"pullback.Size({list(self)})"
+        return f"torch.Size({list(self)})"
 
     def numel(self) -> int:
         n = 1
@@ -89,6 +89,9 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         return Size(super().__add__(tuple(other)))
+
+    def __radd__(self, other: tuple[int, ...]) -> Size:
+        return Size((*other, *self))
 
     def __reduce__(self) -> Any:
         return Size, (tuple(self),)

@@ -12,10 +12,11 @@ from ..ops.extremes import max as max_
 from ..ops.reduction import sum as sum_
 from ..ops.shape import slice_
 from ..tensor import Tensor
-from .dims import given
+from .dims import given, shown_as
 from .expose import public
 
 
+@shown_as("histogram")
 class Histogram(NamedTuple):
     """How much lies in each bin, and the edges of the bins."""
 

@@ -19,37 +19,43 @@ from ..ops.reduction import sum as sum_
 from ..ops.shape import permute, reshape, slice_
 from ..ops.strided import undiagonal
 from ..tensor import Tensor
-from .dims import given, many
+from .dims import given, many, shown_as
 from .expose import public
 
 
+@shown_as("linalg_slogdet")
 class SlogDet(NamedTuple):
     sign: Tensor
     logabsdet: Tensor
 
 
+@shown_as("linalg_qr")
 class QR(NamedTuple):
     Q: Tensor
     R: Tensor
 
 
+@shown_as("linalg_eigh")
 class Eigh(NamedTuple):
     eigenvalues: Tensor
     eigenvectors: Tensor
 
 
+@shown_as("linalg_svd")
 class SVD(NamedTuple):
     U: Tensor
     S: Tensor
     Vh: Tensor
 
 
+@shown_as("svd")
 class OldSVD(NamedTuple):
     U: Tensor
     S: Tensor
     V: Tensor
 
 
+@shown_as("linalg_lstsq")
 class Lstsq(NamedTuple):
     solution: Tensor
     residuals: Tensor
@@ -57,11 +63,13 @@ class Lstsq(NamedTuple):
     singular_values: Tensor
 
 
+@shown_as("linalg_cholesky_ex")
 class CholeskyEx(NamedTuple):
     L: Tensor
     info: Tensor
 
 
+@shown_as("triangular_solve")
 class TriangularSolve(NamedTuple):
     solution: Tensor
     cloned_coefficient: Tensor

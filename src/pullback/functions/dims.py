@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from ..dtypes import as_dtype
@@ -14,13 +15,36 @@ from ..tensor import Tensor
 from ..views import write
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+
+
+def shown_as(name: str) -> Callable[[C], C]:
+    """Let a named tuple show itself as PyTorch's result of that name does."""
+
+    def show(self: Any) -> str:
+        lines = ",\n".join(f"{field}={value!r}" for field, value in zip(self._fields, self, strict=True))
+        return f"torch.return_types.{name}(\n{lines})"
+
+    def decorate(cls: C) -> C:
+        cls.__repr__ = show  # type: ignore[method-assign,assignment]
+        return cls
+
+    return decorate
 
 
 class Picked(NamedTuple):
-    """Elements, and where they stood."""
+    """Elements, and where they stood. What each function returns is a subclass of its name."""
 
     values: Tensor
     indices: Tensor
+
+    def __reduce__(self) -> Any:
+        return picked, (type(self).__name__, None, tuple(self))
+
+
+@cache
+def _picked_by(name: str) -> Any:
+    return shown_as(name)(type(name, (Picked,), {"__slots__": ()}))
 
 
 NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch takes these, too
@@ -77,9 +101,12 @@ def given(out: Any, result: Any) -> Tensor:
     return result if out is None else write(out, result)
 
 
-def picked(out: Any, results: tuple[Tensor, Tensor]) -> Picked:
-    """Values and indices, also written into the pair `out` if there is one."""
-    return Picked(*results) if out is None else Picked(write(out[0], results[0]), write(out[1], results[1]))
+def picked(name: str, out: Any, results: tuple[Tensor, Tensor]) -> Picked:
+    """Values and indices as function `name` returns them, also written into the pair `out` if there is one."""
+    values, indices = results
+    if out is not None:
+        values, indices = write(out[0], values), write(out[1], indices)
+    return _picked_by(name)(values, indices)  # type: ignore[no-any-return]
 
 
 def converted(input: Tensor, dtype: Any) -> Tensor:

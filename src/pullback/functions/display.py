@@ -24,7 +24,7 @@ def set_printoptions(
     sci_mode: bool | None = None,
 ) -> None:
     """How many digits and elements to show."""
-    profiles = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, 2**62, 3, 80)}
+    profiles = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, np.inf, 3, 80)}
     if profile is not None:
         _options.update(zip(("precision", "threshold", "edgeitems", "linewidth"), profiles[profile], strict=True))
     given = {
@@ -37,54 +37,70 @@ def set_printoptions(
     _options.update({k: v for k, v in given.items() if v is not None})
 
 
-def _float_format(array: np.ndarray[Any, Any]) -> Any:
-    """PyTorch's choice between 1.0000, 1. and 1.0000e+00."""
-    finite = array[np.isfinite(array)]
-    digits = _options["precision"]
-    nonzero = np.abs(finite[finite != 0]).astype(np.float64)
-    if nonzero.size == 0:
-        return lambda v: "0." if v == 0 else str(v)
+def _formatter(array: np.ndarray[Any, Any]) -> tuple[Any, int]:
+    """How to write an element, and how wide: PyTorch's choice between 1.0000, 1. and 1.0000e+00."""
+    if array.dtype.kind != "f":
+        return str, max(map(len, map(str, array.reshape(-1).tolist())))
+    finite = array[np.isfinite(array) & (array != 0)].astype(np.float64)
+    digits, forced = _options["precision"], _options["sci_mode"]
     whole = bool((finite == np.ceil(finite)).all())
-    low, high = nonzero.min(), nonzero.max()
-    scientific = (
-        high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4)
-        if _options["sci_mode"] is None
-        else _options["sci_mode"]
-    )
-    if scientific and not (whole and high <= 1e8 and high / low <= 1000.0):
-        return lambda v: f"{v:.{digits}e}"
-    return (lambda v: f"{v:.0f}." if np.isfinite(v) else str(v)) if whole else (lambda v: f"{v:.{digits}f}")
+    low, high = (np.abs(finite).min(), np.abs(finite).max()) if finite.size else (1.0, 1.0)
+    scientific = high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4) if forced is None else forced
+    if scientific:
+        one = f"{{:.{digits}e}}".format
+    elif whole:
+        one = _whole
+    else:
+        one = f"{{:.{digits}f}}".format
+    return one, max((len(one(v)) for v in finite.tolist()), default=1)  # NaN and Inf do not widen the columns
+
+
+def _whole(v: float) -> str:
+    return f"{v:.0f}" + "." * np.isfinite(v)
 
 
 def to_string(x: Tensor) -> str:
     """`tensor([1., 2.], requires_grad=True)`"""
-    name = "tensor"
+    name = "tensor" if type(x).__name__ in ("Tensor", "Parameter") else type(x).__name__
     if type(x._array) is not np.ndarray:
         return f"{name}(<{type(x._array).__name__}>, shape={list(x.shape)}, dtype={x.dtype})"
-    array = x._array.astype(np.float64) if x._array.dtype in HALVES else x._array
-    if array.size == 0:
-        body = "[]" if array.ndim == 1 else f"[], size={tuple(x.shape)}"
-    else:
-        shown = _summarised(array)
-        one = _float_format(shown) if array.dtype.kind == "f" else str
-        texts = [one(v) for v in shown.reshape(-1).tolist()]
-        width = max(map(len, texts))
-        body = _nest(array, lambda v: one(v).rjust(width), len(name) + 1)
+    array = x._array.astype(np.float32) if x._array.dtype in HALVES else x._array
+    implied = [get_default_dtype().numpy]
     notes = []
-    if x._array.dtype not in (get_default_dtype().numpy, I64, BOOL):
+    if array.size == 0:
+        body = "[]"
+        if array.ndim != 1:
+            notes.append(f"size={tuple(x.shape)}")
+    else:
+        short = array.size > _options["threshold"]
+        one, width = _formatter(_summarised(array) if short else array)
+        body = _nest(array, lambda v: one(v).rjust(width), width, len(name) + 1, short)
+        implied += [I64, BOOL]
+    if x._array.dtype not in implied:
         notes.append(f"dtype={x.dtype}")
     e = edge(x) if x._array.dtype in FLOATS else None
     if e is not None and e is not x:
-        notes.append(f"grad_fn=<{e.name()}>")
+        notes.append(f"grad_fn=<{e.name()}>")  # type: ignore[union-attr]
     elif x.requires_grad:
         notes.append("requires_grad=True")
-    return f"{name}({', '.join([body, *notes])})"
+    return _annotated(f"{name}({body}", notes, len(name) + 1) + ")"
+
+
+def _annotated(text: str, notes: list[str], indent: int) -> str:
+    """The notes behind the values, each on a new line where it would not fit."""
+    column = len(text) - text.rfind("\n") + 1
+    for note in notes:
+        if column + len(note) + 2 > _options["linewidth"]:
+            text += ",\n" + " " * indent + note
+            column = indent + len(note)
+        else:
+            text += ", " + note
+            column += len(note) + 2
+    return text
 
 
 def _summarised(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The elements that will be shown."""
-    if array.size <= _options["threshold"]:
-        return array
+    """The elements that will be shown of a large array."""
     k = _options["edgeitems"]
     for axis, n in enumerate(array.shape):
         if n > 2 * k:
@@ -92,43 +108,24 @@ def _summarised(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-def _nest(array: np.ndarray[Any, Any], one: Any, indent: int) -> str:
+def _nest(array: np.ndarray[Any, Any], one: Any, width: int, indent: int, short: bool) -> str:
     """Brackets and lines, as NumPy and PyTorch set them."""
     if array.ndim == 0:
-        return str(one(array.item())).strip()
-    k, many = _options["edgeitems"], _options["threshold"]
-    short = array.size > many or many == 0
-    rows: list[str] = []
-    index = list(range(len(array)))
-    parts: list[int | None] = [*index[:k], None, *index[-k:]] if short and len(index) > 2 * k else [*index]
-    for i in parts:
-        rows.append(
-            "..."
-            if i is None
-            else one(array[i].item())
-            if array.ndim == 1
-            else _nest_inner(array[i], one, indent + 1, short)
-        )
+        return str(one(array.item()))
+    k, n = _options["edgeitems"], len(array)
+    ends = short and n > 2 * k
+    shown: list[Any] = [*array[:k], *array[n - k :]] if ends else list(array)
     if array.ndim == 1:
-        return "[" + _wrap(rows, indent + 1) + "]"
-    gap = "," + "\n" * (array.ndim - 1) + " " * (indent + 1)
-    return "[" + gap.join(rows) + "]"
-
-
-def _nest_inner(array: np.ndarray[Any, Any], one: Any, indent: int, short: bool) -> str:
-    saved = _options["threshold"]
-    _options["threshold"] = 0 if short else 2**62
-    try:
-        return _nest(array, one, indent)
-    finally:
-        _options["threshold"] = saved
-
-
-def _wrap(cells: list[str], indent: int) -> str:
-    """Cells joined by commas, broken at the line width."""
-    width = max(1, (_options["linewidth"] - indent) // (max(map(len, cells)) + 2))
-    lines = [", ".join(cells[i : i + width]) for i in range(0, len(cells), width)]
-    return (",\n" + " " * indent).join(lines)
+        cells = [one(v.item()) for v in shown]
+        if ends:
+            cells.insert(k, " ...")
+        per_line = max(1, (_options["linewidth"] - indent) // (width + 2))
+        lines = [", ".join(cells[i : i + per_line]) for i in range(0, len(cells), per_line)]
+        return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
+    rows = [_nest(row, one, width, indent + 1, short) for row in shown]
+    if ends:
+        rows.insert(k, "...")
+    return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(rows) + "]"
 
 
 @public(function=False, name="__repr__")
@@ -138,4 +135,7 @@ def __repr__(self: Tensor, *, tensor_contents: Any = None) -> str:
 
 @public(function=False, name="__format__")
 def __format__(self: Tensor, spec: str) -> str:
-    return format(self.item(), spec) if self._array.ndim == 0 and spec else to_string(self)
+    """A 0-d tensor is formatted as its number."""
+    return (
+        format(self.item(), spec) if self._array.ndim == 0 and type(self) is Tensor else object.__format__(self, spec)
+    )

@@ -17,10 +17,11 @@ from ..ops.reduction import sum as sum_
 from ..ops.shape import permute, reshape, slice_
 from ..ops.sorting import sort as sort_
 from ..tensor import Tensor
-from .dims import Picked, fold, given, numpy_names, one, picked
+from .dims import Picked, fold, given, numpy_names, one, picked, shown_as
 from .expose import public
 
 
+@shown_as("aminmax")
 class MinMax(NamedTuple):
     """The smallest and the largest."""
 
@@ -30,7 +31,9 @@ class MinMax(NamedTuple):
 
 def along(op: Any, input: Tensor, dim: int, keepdim: bool, out: Any, **params: Any) -> Picked:
     """Values and indices of an op that picks one element along a dim."""
-    return picked(out, op(input, dim=one(dim, input._array.ndim), keepdim=keepdim, **params))
+    return picked(
+        op.name.removesuffix("_along"), out, op(input, dim=one(dim, input._array.ndim), keepdim=keepdim, **params)
+    )
 
 
 @public()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import io
 from ..dtypes import as_dtype, dtype
 from ..errors import DTypeError, fail
 from ..tensor import Size, Storage, Tensor, device
@@ -40,7 +39,9 @@ class _Maker:
         return tensor
 
 
-def _adapter() -> io.Adapter:
+def _adapter() -> Any:
+    from .. import io  # only now: it takes a tenth of the time of importing pullback
+
     return io.Adapter(
         is_tensor=lambda obj: isinstance(obj, Tensor),
         to_array=lambda t: t._array,
@@ -58,6 +59,8 @@ def save(
     obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, _use_new_zipfile_serialization: bool = True
 ) -> None:
     """Write any nest of containers, numbers, strings and tensors to a file: safetensors plus JSON, never pickle."""
+    from .. import io
+
     io.save(obj, f, adapter=_adapter())
 
 
@@ -72,4 +75,6 @@ def load(
     **pickle_load_args: Any,
 ) -> Any:
     """Read what `save` wrote, a safetensors file, or PyTorch's `.pt`; no code in the file is ever run."""
+    from .. import io
+
     return io.load(f, map_location, weights_only=True, mmap=mmap, adapter=_adapter())

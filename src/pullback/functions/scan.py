@@ -36,14 +36,14 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
 @numpy_names
 def cummax(input: Tensor, dim: int, *, out: Any = None) -> Picked:
     """The largest so far along `dim`, and where it was last reached."""
-    return picked(out, ops.cummax(input, dim=one(dim, input._array.ndim)))
+    return picked("cummax", out, ops.cummax(input, dim=one(dim, input._array.ndim)))
 
 
 @public()
 @numpy_names
 def cummin(input: Tensor, dim: int, *, out: Any = None) -> Picked:
     """The smallest so far along `dim`, and where it was last reached."""
-    return picked(out, ops.cummin(input, dim=one(dim, input._array.ndim)))
+    return picked("cummin", out, ops.cummin(input, dim=one(dim, input._array.ndim)))
 
 
 @public()

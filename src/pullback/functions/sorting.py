@@ -23,7 +23,7 @@ from .expose import public
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Picked:
     """The elements in order along `dim`, and where each stood. Always stable; NaN counts as the largest."""
-    return picked(out, ops.sort(input, dim=one(dim, input._array.ndim), descending=bool(descending)))
+    return picked("sort", out, ops.sort(input, dim=one(dim, input._array.ndim), descending=bool(descending)))
 
 
 @public()
@@ -43,7 +43,7 @@ def msort(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Picked:
     """The k largest (or smallest) elements along `dim`, in order, and where they stood."""
-    return picked(out, ops.topk(input, k=int(k), dim=one(dim, input._array.ndim), largest=bool(largest)))
+    return picked("topk", out, ops.topk(input, k=int(k), dim=one(dim, input._array.ndim), largest=bool(largest)))
 
 
 def _distinct(input: Tensor, inverse: bool, counts: bool, dim: int | None, consecutive: bool) -> Any:

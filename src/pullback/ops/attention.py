@@ -144,36 +144,41 @@ def _flops(products: int) -> Callable[..., int]:
 
 
 _HALF = {"scale": 0.5}
-_SAMPLES = [
-    Sample((randn(2, 3, 4, 5), randn(2, 3, 6, 5), randn(2, 3, 6, 7), None), _HALF),
-    Sample((randn(3, 5), randn(4, 5), randn(4, 2), None), _HALF, note="one head"),
-    Sample(
-        (randn(2, 5, 3), randn(2, 5, 3, seed=1), randn(2, 5, 3, seed=2), None),
-        {"causal": True, "scale": 0.5},
-        note="causal",
-    ),
-    Sample(
-        (randn(2, 6, 3), randn(2, 4, 3), randn(2, 4, 3, seed=2), None),
-        {"causal": True, "scale": 1.0},
-        note="causal, fewer keys",
-    ),
-    Sample((randn(2, 3, 4, 3), randn(2, 3, 5, 3), randn(2, 3, 5, 2), booleans(2, 1, 4, 5)), _HALF, note="mask"),
-    Sample((randn(2, 3, 4, 3), randn(2, 3, 5, 3), randn(2, 3, 5, 2), randn(3, 4, 5)), _HALF, note="bias"),
-    Sample(
-        (randn(2, 4, 3, 2), randn(2, 2, 5, 2), randn(2, 2, 5, 3), booleans(2, 1, 1, 5)),
-        _HALF,
-        note="grouped heads, key padding",
-    ),
-    Sample((randn(3, 4), randn(5, 4), randn(5, 2), np.arange(3)[:, None] != 1), _HALF, note="a row sees nothing"),
-    Sample((randn(5, 4, 3, 2).T, randn(5, 6, 3, 2).T, randn(7, 12, 3, 2)[:, ::-2].T, None), _HALF, note="strided"),
-    Sample((randn(0, 3, 4), randn(0, 5, 4), randn(0, 5, 4), None), _HALF, note="empty"),
-    Sample((randn(2, 3, 4), randn(2, 0, 4), randn(2, 0, 4), None), _HALF, note="no keys"),
-    Sample(
-        (randn(3, 4, dtype=F32), randn(5, 4, dtype=F32), randn(5, 2, dtype=F32), None),
-        _HALF,
-        note="float32",
-    ),
-]
+
+
+def _samples() -> list[Sample]:
+    return [
+        Sample((randn(2, 3, 4, 5), randn(2, 3, 6, 5), randn(2, 3, 6, 7), None), _HALF),
+        Sample((randn(3, 5), randn(4, 5), randn(4, 2), None), _HALF, note="one head"),
+        Sample(
+            (randn(2, 5, 3), randn(2, 5, 3, seed=1), randn(2, 5, 3, seed=2), None),
+            {"causal": True, "scale": 0.5},
+            note="causal",
+        ),
+        Sample(
+            (randn(2, 6, 3), randn(2, 4, 3), randn(2, 4, 3, seed=2), None),
+            {"causal": True, "scale": 1.0},
+            note="causal, fewer keys",
+        ),
+        Sample((randn(2, 3, 4, 3), randn(2, 3, 5, 3), randn(2, 3, 5, 2), booleans(2, 1, 4, 5)), _HALF, note="mask"),
+        Sample((randn(2, 3, 4, 3), randn(2, 3, 5, 3), randn(2, 3, 5, 2), randn(3, 4, 5)), _HALF, note="bias"),
+        Sample(
+            (randn(2, 4, 3, 2), randn(2, 2, 5, 2), randn(2, 2, 5, 3), booleans(2, 1, 1, 5)),
+            _HALF,
+            note="grouped heads, key padding",
+        ),
+        Sample((randn(3, 4), randn(5, 4), randn(5, 2), np.arange(3)[:, None] != 1), _HALF, note="a row sees nothing"),
+        Sample((randn(5, 4, 3, 2).T, randn(5, 6, 3, 2).T, randn(7, 12, 3, 2)[:, ::-2].T, None), _HALF, note="strided"),
+        Sample((randn(0, 3, 4), randn(0, 5, 4), randn(0, 5, 4), None), _HALF, note="empty"),
+        Sample((randn(2, 3, 4), randn(2, 0, 4), randn(2, 0, 4), None), _HALF, note="no keys"),
+        Sample(
+            (randn(3, 4, dtype=F32), randn(5, 4, dtype=F32), randn(5, 2, dtype=F32), None),
+            _HALF,
+            note="float32",
+        ),
+    ]
+
+
 _MATH = (
     "F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale, enable_gqa=q.shape[:-2] != "
     "k.shape[:-2])"
@@ -185,7 +190,7 @@ attention = op(
     infer=lambda q, k, v, mask=None, causal=False, scale=1.0: Spec((*q.shape[:-1], v.shape[-1]), q.dtype),
     dtypes=attending, flops=_flops(2),
     vjp_all=_rule, decompose=attention_in_steps,
-    samples=lambda: _SAMPLES,
+    samples=_samples,
 )  # fmt: skip
 
 attention_gradient = op(
@@ -197,6 +202,6 @@ attention_gradient = op(
     decompose=_gradient_in_steps,
     samples=lambda: [
         Sample((randn(*s.inputs[0].shape[:-1], s.inputs[2].shape[-1], dtype=s.inputs[0].dtype), *s.inputs), *s[1:])
-        for s in _SAMPLES
+        for s in _samples()
     ],
 )  # fmt: skip

@@ -29,7 +29,7 @@ from .strided import undiagonal
 def full_precision(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     """float32 or float64, all of one type: LAPACK has no other."""
     for a in arrays:
-        if a.dtype is not F64 and a.dtype is not F32:
+        if a.dtype not in (F32, F64):
             name = dtype.by_numpy[a.dtype].name
             fail(DTypeError, f"{op.name}: expected float32 or float64, but got {name}", "convert it first: x.float()")
     return matching(op, arrays)
@@ -85,24 +85,26 @@ def _which(failed: Any) -> str:
     return f"batch element {int(np.flatnonzero(failed)[0])}: " if failed.ndim else ""
 
 
-def _singular(name: str, x: Any) -> Any:
-    """Which of the matrices cannot be inverted."""
-    singular = np.asarray(np.linalg.slogdet(x)[0] == 0)
-    if name:
+def _without_singular(name: str, x: Any) -> tuple[Any, Any]:
+    """Which matrices have no inverse, and the batch with the identity in their places; `name` makes it an error."""
+    finite = np.isfinite(x).all((-2, -1))
+    bad = ~finite | (np.linalg.slogdet(x)[0] == 0)
+    if name and np.any(singular := np.asarray(bad & finite)):
         fail(
             LinAlgError,
             f"linalg.{name}: {_which(singular)}the matrix is singular",
             "use linalg.pinv or linalg.lstsq, or add a small multiple of the identity",
         )
-    return singular
+    bad = bad[..., None, None]
+    return bad, np.where(bad, np.eye(x.shape[-1], dtype=x.dtype), x)
 
 
 def _inv(x: Any, strict: bool = True) -> Any:
     try:
         return np.linalg.inv(x)
     except np.linalg.LinAlgError:
-        singular = _singular("inv" if strict else "", x)[..., None, None]
-        return np.where(singular, nan, np.linalg.inv(np.where(singular, np.eye(x.shape[-1]), x))).astype(x.dtype)
+        bad, others = _without_singular("inv" if strict else "", x)
+        return np.where(bad, x.dtype.type(nan), np.linalg.inv(others))
 
 
 inv: Op = op(
@@ -122,8 +124,8 @@ def _solve(a: Any, b: Any) -> Any:
     try:
         return np.linalg.solve(a, b)
     except np.linalg.LinAlgError:
-        _singular("solve", a)
-        raise
+        bad, others = _without_singular("solve", a)
+        return np.where(bad, b.dtype.type(nan), np.linalg.solve(others, b))
 
 
 def _pull_solve(g: Any, a: Any, out: Any, needed: tuple[bool, bool]) -> tuple[Any, Any]:

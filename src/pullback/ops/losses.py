@@ -290,29 +290,35 @@ def _target_shape(x: Any, reduction: str) -> tuple[int, ...]:
     return (*x.shape[:dim], *x.shape[dim + 1 :]) if reduction == "none" else ()
 
 
-_SAMPLES = [  # class weights are constants, as in PyTorch: not smooth here, for finite differences would move them
-    Sample((randn(5, 4), integers(0, 4, 5), None)),
-    Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, smooth=False, note="weights"),
-    Sample(
-        (randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)),
-        {"label_smoothing": 0.1},
-        smooth=False,
-        note="all together",
-    ),
-    Sample((randn(2, 3, 2, 2), integers(0, 3, 2, 2, 2), None), {"reduction": "none", "ignore_index": 1}, note="images"),
-    Sample((randn(4), np.array(2), None), note="no batch"),
-    Sample((randn(5, 3), integers(0, 3, 5), None), {"label_smoothing": 0.2, "reduction": "sum"}, note="smoothed"),
-    Sample((randn(8, 6).T[::-2], integers(0, 8, 6)[::2], None), {"reduction": "none"}, note="strided"),
-    Sample((randn(3, 4), np.full(3, -100), None), smooth=False, note="all ignored: NaN"),
-    Sample((randn(0, 4), np.zeros(0, np.int64), None), {"reduction": "sum"}, note="empty"),
-    Sample((100 * randn(6, 5, dtype=np.float32), integers(0, 5, 6), None), note="float32, far apart"),
-    Sample(
-        (np.array([[inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, 0.0, 1.0]]), np.array([1, 1, 1]), None),
-        {"reduction": "none"},
-        smooth=False,
-        note="special",
-    ),
-]
+def _samples() -> list[
+    Sample
+]:  # class weights are constants, as in PyTorch: not smooth here, for finite differences would move them
+    return [
+        Sample((randn(5, 4), integers(0, 4, 5), None)),
+        Sample((randn(5, 4), integers(0, 4, 5), positive(4)), {"reduction": "sum"}, smooth=False, note="weights"),
+        Sample(
+            (randn(2, 4, 3), np.array([[0, 1, -100], [3, 3, 2]]), positive(4)),
+            {"label_smoothing": 0.1},
+            smooth=False,
+            note="all together",
+        ),
+        Sample(
+            (randn(2, 3, 2, 2), integers(0, 3, 2, 2, 2), None), {"reduction": "none", "ignore_index": 1}, note="images"
+        ),
+        Sample((randn(4), np.array(2), None), note="no batch"),
+        Sample((randn(5, 3), integers(0, 3, 5), None), {"label_smoothing": 0.2, "reduction": "sum"}, note="smoothed"),
+        Sample((randn(8, 6).T[::-2], integers(0, 8, 6)[::2], None), {"reduction": "none"}, note="strided"),
+        Sample((randn(3, 4), np.full(3, -100), None), smooth=False, note="all ignored: NaN"),
+        Sample((randn(0, 4), np.zeros(0, np.int64), None), {"reduction": "sum"}, note="empty"),
+        Sample((100 * randn(6, 5, dtype=np.float32), integers(0, 5, 6), None), note="float32, far apart"),
+        Sample(
+            (np.array([[inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, 0.0, 1.0]]), np.array([1, 1, 1]), None),
+            {"reduction": "none"},
+            smooth=False,
+            note="special",
+        ),
+    ]
+
 
 cross_entropy = op(
     "cross_entropy", "-log softmax(x)[target], weighted, smoothed and reduced", inputs="x target weight",
@@ -321,7 +327,7 @@ cross_entropy = op(
     numpy=_cross_entropy, dtypes=arithmetic, flops=per_input_element(5),
     infer=lambda x, target, weight=None, reduction="mean", **options: Spec(_target_shape(x, reduction), x.dtype),
     vjp={"x": _pull_logits}, decompose=_composed,
-    samples=lambda: _SAMPLES,
+    samples=_samples,
 )  # fmt: skip
 
 cross_entropy_gradient = op(
@@ -333,7 +339,7 @@ cross_entropy_gradient = op(
     vjp={"g": _pull_gradient_g, "x": _pull_gradient_x}, decompose=_composed_gradient,
     samples=lambda: [
         s._replace(inputs=(randn(*cross_entropy.infer(*s.inputs, **s.params).shape, dtype=s.inputs[0].dtype), *s.inputs))
-        for s in _SAMPLES
+        for s in _samples()
     ],
 )  # fmt: skip
 

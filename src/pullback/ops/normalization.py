@@ -112,7 +112,6 @@ def _rows_samples(bias: bool) -> Any:
         return (randn(*shape, seed=1), randn(*shape, seed=2))[: 1 + bias]
 
     none = (None, None)[: 1 + bias]
-    single = [a.astype(np.float32) for a in (randn(3, 8), *affine(8))]
     return lambda: [
         Sample((randn(3, 4), *affine(4)), {"shape": (4,), "eps": 1e-5}),
         Sample((randn(2, 3, 4, 5), *affine(4, 5)), {"shape": (4, 5), "eps": 1e-5}, note="over two dimensions"),
@@ -120,7 +119,7 @@ def _rows_samples(bias: bool) -> Any:
         Sample((randn(6), *affine(6)), {"shape": (6,), "eps": 1e-5}, note="1-D"),
         Sample((randn(0, 4), *affine(4)), {"shape": (4,), "eps": 1e-5}, note="empty"),
         Sample((randn(8, 6).T[::-2], *affine(8)), {"shape": (8,), "eps": 1e-5}, note="strided"),
-        Sample(tuple(single), {"shape": (8,), "eps": 1e-5}, note="float32"),
+        Sample(tuple(a.astype(F32) for a in (randn(3, 8), *affine(8))), {"shape": (8,), "eps": 1e-5}, note="float32"),
         Sample((randn(2, 200), *affine(200)), {"shape": (200,), "eps": 1e-5}, note="long rows"),
         Sample((np.ones((2, 4)), *affine(4)), {"shape": (4,), "eps": 1e-5}, smooth=False, note="constant rows"),
         Sample(
@@ -264,7 +263,6 @@ def _pull_group_norm(g: Any, x: Any, weight: Any, groups: int, eps: float) -> An
 
 
 def _channel_samples(**params: Any) -> Any:
-    single = tuple(a.astype(np.float32) for a in (randn(3, 4, 5), randn(4), randn(4, seed=1)))
     return lambda: [
         Sample((randn(3, 4, 5), randn(4), randn(4, seed=1)), {**params, "eps": 1e-5}),
         Sample((randn(2, 4, 3, 2), randn(4), randn(4, seed=1)), {**params, "eps": 1e-5}, note="two spatial dimensions"),
@@ -274,7 +272,11 @@ def _channel_samples(**params: Any) -> Any:
             (randn(5, 4, 3).transpose(2, 1, 0)[::-1], randn(8)[::-2], randn(4)), {**params, "eps": 1e-5}, note="strided"
         ),
         Sample((randn(2, 4, 12, 12), randn(4), randn(4, seed=1)), {**params, "eps": 1e-5}, note="large planes"),
-        Sample(single, {**params, "eps": 1e-3}, note="float32"),
+        Sample(
+            tuple(a.astype(F32) for a in (randn(3, 4, 5), randn(4), randn(4, seed=1))),
+            {**params, "eps": 1e-3},
+            note="float32",
+        ),
         Sample(
             (np.where(randn(3, 4, 5) > 1.5, inf, np.where(randn(3, 4, 5) < -1.5, nan, 1.0)), randn(4), randn(4)),
             {**params, "eps": 1e-5},

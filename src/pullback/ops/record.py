@@ -134,35 +134,46 @@ class Op:
     # -- running ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        """Run on whatever class the inputs are; here, NumPy's arrays in PyTorch's dtypes."""
-        arrays: Any = inputs
-        common, uniform = (
-            None,
-            True,
-        )  # do all arrays have one full-precision type? Then no dtype rule has anything to do
+        """Run on whatever class the inputs are."""
+        common = None
+        for x in inputs:  # the usual case: NumPy arrays of one full-precision type, and numbers
+            if type(x) is np.ndarray:
+                d = x.dtype
+                if d is common:
+                    continue
+                if common is None and (d is F32 or d is F64):
+                    common = d
+                    continue
+            elif type(x) is float or type(x) is int:
+                continue
+            return self.run(inputs, params)
+        if common is None:
+            return self.run(inputs, params)
+        return self.compute(inputs, params, inputs)
+
+    def run(self, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Let the class of the inputs choose who computes; NumPy's arrays in the dtypes that PyTorch would have."""
         for x in inputs:
-            cls = type(x)
-            if cls is np.ndarray:
-                if x.dtype is not common:
-                    if common is None and (x.dtype is F32 or x.dtype is F64):
-                        common = x.dtype
-                    else:
-                        uniform = False
-            elif cls is not float and cls is not int:
-                uniform = False
-                if cls not in PLAIN and (elsewhere := implementation_for(cls)) is not None:
-                    return elsewhere(self, inputs, params)
-        restore = None
+            if type(x) not in PLAIN and (elsewhere := implementation_for(type(x))) is not None:
+                return elsewhere(self, inputs, params)
         try:
-            if not uniform or common is None:
-                arrays, restore = self.dtypes(self, arrays)
-            out = MODES.quietly(self.numpy, *arrays, **params)
+            arrays, restore = self.dtypes(self, inputs)  # type: ignore[arg-type]
         except PullbackError:
             raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             explain(self, inputs, params, error)
-        if type(out) is not np.ndarray or restore is not None:
-            out = _finish(out, restore)
+        return _finish(self.compute(arrays, params, inputs), restore)
+
+    def compute(self, arrays: Sequence[Any], params: dict[str, Any], given: Sequence[Any]) -> Any:
+        """Call the NumPy implementation; `given` is what the user gave, for the error message."""
+        try:
+            out = MODES.quietly(self.numpy, *arrays, **params) if params else MODES.quietly(self.numpy, *arrays)
+        except PullbackError:
+            raise
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
+            explain(self, given, params, error)
+        if type(out) is not np.ndarray:
+            out = _finish(out, None)
         for watch in WATCHERS:
             watch(self, arrays, params, out)
         return out
@@ -185,8 +196,10 @@ class Op:
 
     def _sources(self, rule: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
         """Where each argument of a rule, after the cotangent, comes from."""
-        parameters = list(inspect.signature(rule).parameters.values())[1:]
-        return tuple(("inputs", None) if p.kind is p.VAR_POSITIONAL else self._source(p.name) for p in parameters)
+        code = rule.__code__  # inspect.signature would take a tenth of a second for all ops
+        names = code.co_varnames[1 : code.co_argcount]
+        rest = (("inputs", None),) if code.co_flags & inspect.CO_VARARGS else ()
+        return (*[self._source(name) for name in names], *rest)
 
     def _source(self, name: str) -> tuple[str, Any]:
         stem, _, what = name.rpartition("_")
@@ -294,12 +307,14 @@ def _defaults(function: Callable[..., Any], inputs: int, variadic: bool) -> dict
     """The op's parameters and their defaults, read off its NumPy implementation."""
     if isinstance(function, np.ufunc):
         return {}
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:
+    code = getattr(function, "__code__", None)
+    if code is None:
         return {}
-    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if variadic else parameters[inputs:]
-    return {p.name: p.default for p in own}
+    names = code.co_varnames[: code.co_argcount]
+    given = function.__defaults__ or ()  # type: ignore[attr-defined]
+    defaults = dict(zip(names[len(names) - len(given) :], given, strict=True))
+    own = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount] if variadic else names[inputs:]
+    return {name: (function.__kwdefaults__ or {}).get(name) if variadic else defaults.get(name) for name in own}  # type: ignore[attr-defined]
 
 
 def _finish(out: Any, restore: Any) -> Any:
