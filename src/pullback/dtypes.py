@@ -90,7 +90,7 @@ def as_dtype(d: Any) -> dtype:
         )
 
 
-def _rank(d: np.dtype[Any]) -> int:
+def rank(d: np.dtype[Any]) -> int:
     """0 bool, 1 integer, 2 floating point: a higher category wins over any width."""
     return 2 if d in FLOATS else 0 if d == BOOL else 1
 
@@ -100,8 +100,8 @@ def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The smallest type that holds both, by PyTorch's table."""
     if a == b:
         return a
-    if _rank(a) != _rank(b):
-        return a if _rank(a) > _rank(b) else b
+    if rank(a) != rank(b):
+        return a if rank(a) > rank(b) else b
     if a in HALVES and b in HALVES:
         return F32
     if a in FLOATS:
@@ -145,7 +145,7 @@ def result_dtype(values: list[Any]) -> np.dtype[Any]:
         top: np.dtype[Any] | None = None
         for d in tier:
             top = d if top is None else promote(top, d)
-        if top is not None and (best is None or _rank(top) > _rank(best)):
+        if top is not None and (best is None or rank(top) > rank(best)):
             best = top
     assert best is not None
     return best

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from . import errors
@@ -15,8 +15,8 @@ from .hooks import follow
 from .modes import MODES, no_grad
 from .ops.create import full_like
 from .ops.record import Plan, broadcasts_to
-from .tape import Edge, Label, Node, Pick, attach, edge
-from .tensor import Tensor, alias, wrap
+from .tape import Edge, Label, Node, attach, edge, stand
+from .tensor import Storage, Tensor, alias, wrap
 from .views import Put, check_allowed
 
 
@@ -189,7 +189,7 @@ class Applied(Node):
         dtypes = [t._array.dtype if isinstance(t, Tensor) else None for t in outs]
         one = len(outs) == 1
         super().__init__(label, edges, shapes[0] if one else shapes, dtypes[0] if one else dtypes)
-        self.function, self.outputs = cls, len(outs)
+        self.function, self.outputs, self.picks = cls, len(outs), {}
         self.tensors = tuple(isinstance(a, Tensor) for a in args)
         ctx._applied = weakref.ref(self)
 
@@ -203,7 +203,7 @@ class Applied(Node):
         """Where the gradient of the i-th output comes in."""
         if not isinstance(t, Tensor) or t._array.dtype not in FLOATS or _among(t, self.ctx._constant):
             return None
-        return self if self.outputs == 1 else Pick(self, i, t._array)
+        return self.result(i, t._array)
 
     def keep(self, args: tuple[Any, ...], outs: tuple[Any, ...], places: list[Edge | None]) -> None:
         """Save what the context was given, as arrays, so that an output and its node do not hold each other."""
@@ -231,16 +231,14 @@ class Applied(Node):
 
     def unpack(self) -> tuple[Tensor | None, ...]:
         """What was saved, as tensors in their places on the tape."""
+        values, storages = self.values(), self.storages()
         return tuple(
-            None if a is None else self._tensor(a, s) for a, s in zip(self.values(), self.sources, strict=True)
+            None if a is None else self._tensor(a, storages, s) for a, s in zip(values, self.sources, strict=True)
         )
 
-    def _tensor(self, array: Any, source: Edge | int | None) -> Tensor:
-        if isinstance(source, int):
-            source = self if self.outputs == 1 else Pick(self, source, array)
-        if isinstance(source, Tensor) and source._array is array:
-            return source
-        return wrap(array) if source is None else attach(wrap(array), source)
+    def _tensor(self, array: Any, storages: Iterator[Storage], source: Edge | int | None) -> Tensor:
+        x = stand(array, storages, self.result(source, array) if isinstance(source, int) else source)
+        return source if isinstance(source, Tensor) and source._array is array else x
 
     def pull(self, g: Any, record: bool) -> list[tuple[Edge | None, Any]]:
         gs = g if self.outputs > 1 else [g]

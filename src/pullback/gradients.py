@@ -9,7 +9,7 @@ import numpy as np
 
 from .dtypes import dtype
 from .errors import GradientError, ShapeError, fail
-from .modes import enable_grad
+from .modes import Switch, enable_grad
 from .ops.create import cast, clone, full_like
 from .ops.joining import stack
 from .ops.record import PLAIN, REPLAY
@@ -89,9 +89,10 @@ def backward(
         fail(GradientError, "'inputs' argument to backward() cannot be empty", "leave it out to reach every leaf")
     targets = targets_of(leaves)
     found = walk(seeds, keep=keep, record=create_graph, targets=targets)
-    for x, e in zip(leaves, targets, strict=True):
-        if e in found:
-            accumulate(x, found[e] if create_graph else clone(found[e]))
+    with Switch(grad=create_graph):
+        for x, e in zip(leaves, targets, strict=True):
+            if e in found:
+                accumulate(x, found[e] if create_graph else clone(found[e]))
 
 
 def grad(

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -30,7 +32,7 @@ from .ops.create import cast, clone, full_like
 from .ops.record import IMPLEMENTATIONS, Op, Plan, broadcasts_to
 from .ops.reduction import sum as sum_
 from .ops.shape import reshape
-from .tensor import Storage, Tensor, look_through, shares, tick, wrap
+from .tensor import MOVED, Storage, Tensor, check_writable, look_through, shares, tick, wrap
 
 # Where a gradient goes next: to the op that made an input, or to the input itself if it is a leaf.
 Edge = Union["Node", Tensor]
@@ -45,6 +47,7 @@ class Node:
     plan: Plan  # which rules to run, and on what
     saved: Any = NOTHING  # the arrays and facts the rules need ...
     guards: list[Storage] = NOTHING  # ... and where the arrays lie
+    picks: dict[int, weakref.ref[Pick]]  # the results, if there are several
     _hooks: dict[int, Hook] | None = None
 
     def __init__(self, op: Any, edges: Sequence[Edge | None], shape: Any, dtype: Any) -> None:
@@ -96,13 +99,24 @@ class Node:
 
     def rebuild(self) -> Sequence[Any]:
         """What the op saved as Tensors that stand on the tape, so that the rules' own ops are recorded."""
-        full = list(self.values())
+        full, storages = list(self.values()), self.storages()
         for place, which in enumerate(self.plan.held):
             value, n = full[place], which - len(self.edges)
-            e = self.edges[which] if n < 0 else self if self.outputs == 1 else Pick(self, n, value)
-            if e is not None and (n < 0 or value.dtype in FLOATS):
-                full[place] = attach(wrap(value), e)
+            if hasattr(value, "shape"):
+                e = self.edges[which] if n < 0 else self.result(n, value) if value.dtype in FLOATS else None
+                full[place] = stand(value, storages, e)
         return full
+
+    def storages(self) -> Iterator[Storage]:
+        """Where the arrays lie that the op saved."""
+        return iter(self.guards if type(self.saved) is list else ())
+
+    def result(self, n: int, array: Any) -> Node:
+        """Where the cotangent of the n-th result comes in: one place for each, so that all that is sent there meets."""
+        if self.outputs == 1:
+            return self
+        known = self.picks.get(n)
+        return (known and known()) or Pick(self, n, array)
 
     def release(self) -> None:
         """Forget what was saved; only a graph that saved no array can be walked again."""
@@ -135,6 +149,7 @@ class Pick(Node):
         super().__init__(node.op, (node,), array.shape, array.dtype)
         self.of, self.index = node, index
         self.position = node.position
+        node.picks[index] = weakref.ref(self)
 
 
 # -- forward: running ops and leaving nodes ----------------------------------------------------------------------------
@@ -147,7 +162,7 @@ def edge(x: Tensor) -> Edge | None:
     if x._node is not None or not x._requires_grad:
         return x._node
     if x._id == 0:
-        x._id = tick()
+        vars(x).setdefault("_id", tick())  # once, whichever thread is first
     return x
 
 
@@ -202,7 +217,7 @@ def leave_node(
         outs[0]._node = node = Node(op, edges, array.shape, array.dtype)
     else:  # each result has a Pick, through which its cotangent comes
         node = Node(op, edges, [t._array.shape for t in outs], [t._array.dtype for t in outs])
-        node.outputs = len(outs)
+        node.outputs, node.picks = len(outs), {}
         for i, tensor in enumerate(outs):
             if tensor._array.dtype in FLOATS:
                 tensor._node = Pick(node, i, tensor._array)
@@ -218,6 +233,8 @@ def leave_node(
                 guards.append(x._storage)
             else:
                 saved.append(x)
+                if hasattr(x, "shape"):
+                    guards.append(Storage(x))
         for fact in plan.facts:
             saved.append(fact(arrays, params))
         node.saved, node.guards = saved, guards
@@ -229,10 +246,12 @@ def refresh(x: Tensor) -> None:
     """A view's base was written in place: lead the view's gradient through the base as it is now."""
     assert x._base is not None
     e = edge(x._base)
-    if e is None or x._path == ():
-        x._seen = x._storage.version
+    if e is None and (x._path is not None or x._node is None):  # what was written has no history
+        x._node, x._seen = None, x._storage.version
         return
-    if x._path is None:
+    if x._moved != x._base._moved:
+        fail(GradientError, *MOVED, written_at=x._storage.writer)
+    if x._path is None or e is None:
         fail(
             GradientError,
             "a view was created in no_grad mode and its base, or another view of it, has been modified in place since",
@@ -271,6 +290,13 @@ def attach(x: Tensor, e: Edge) -> Tensor:
     """Make x's gradient flow into edge e."""
     x._node = e if isinstance(e, Node) else Alias(e)
     return x
+
+
+def stand(array: Any, storages: Iterator[Storage], e: Edge | None) -> Tensor:
+    """A saved array as a Tensor that lies in the next of `storages` and whose gradient flows into e."""
+    x = wrap(array)
+    x._storage = next(storages, x._storage)
+    return x if e is None else attach(x, e)
 
 
 # -- backward: walking down the ids ------------------------------------------------------------------------------------
@@ -394,19 +420,26 @@ def own(references: int, g: Any) -> Any:
     return g if type(g) is not np.ndarray or (references <= ALONE and g.base is None) else clone(g)
 
 
+ACCUMULATING = threading.RLock()  # several threads may reach one leaf
+
+
 def accumulate(leaf: Tensor, g: Any) -> None:
     """leaf.grad += g"""
-    old = leaf._grad
-    if old is None:
-        leaf._grad = g if isinstance(g, Tensor) else wrap(g)
-    elif isinstance(g, Tensor):
-        leaf._grad = add(old, g)
-    elif type(old._array) is np.ndarray:
-        add.into(old._array, old._array, g)
-        old._storage.version += 1
-        old._storage.written = tick()
-    else:
-        old._storage.write(old, add(old._array, g))
+    if not leaf._requires_grad and leaf._node is None:
+        return  # it was turned off since
+    with ACCUMULATING:
+        old = leaf._grad
+        if old is None:
+            leaf._grad = clone(g) if isinstance(g, Tensor) else wrap(g)
+        elif isinstance(g, Tensor):
+            leaf._grad = add(old, g)
+        elif type(old._array) is np.ndarray:
+            check_writable(old._array)
+            add.into(old._array, old._array, g)
+            old._storage.version += 1
+            old._storage.written, old._storage.writer = tick(), None
+        else:
+            old._storage.write(old, add(old._array, g))
     if leaf._after_hooks:
         for hook in list(leaf._after_hooks.values()):
             hook(leaf)

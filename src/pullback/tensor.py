@@ -69,6 +69,13 @@ def check_writable(array: np.ndarray[Any, Any]) -> None:
         )
 
 
+MOVED = (
+    "the tensor that this is a view of has been given another shape or other memory in place, and one of them has been "
+    "written since: how gradients flow from here to there is not known any more",
+    "make the view anew after t_(), squeeze_(), x.data = y and the like",
+)
+
+
 class Size(tuple[int, ...]):
     """A shape."""
 
@@ -157,6 +164,7 @@ class Tensor:
         tuple[tuple[Any, dict[str, Any]], ...] | None
     ) = ()  # ... by these view ops; None: made where nothing was recorded
     _seen = 0  # storage version at which _node was right, for views
+    _moved = 0  # how often other memory, or the same under another shape, has taken its place: views from before know less
     _hooks: dict[int, Any] | None = None
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
@@ -339,5 +347,7 @@ def shares(array: Any, x: Tensor) -> bool:
 def look_through(x: Tensor, view: Tensor, op: Any, params: dict[str, Any]) -> None:
     """Make `view` share x's storage, and remember how it looks at the tensor that owns it."""
     view._storage, view._seen = x._storage, x._storage.version
-    view._base = x if x._base is None else x._base
+    view._base = base = x if x._base is None else x._base
+    if base._moved:
+        view._moved = base._moved
     view._path = None if x._path is None or not MODES.grad else (*x._path, (op, params))

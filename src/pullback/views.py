@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .dtypes import FLOATS, promote
+import numpy as np
+
+from .dtypes import rank
 from .errors import DTypeError, GradientError, ShapeError, fail
 from .hooks import follow
 from .modes import MODES
 from .ops.compare import ne, where
 from .ops.create import cast, clone, full_like
+from .ops.record import broadcasts_to
 from .ops.shape import expand, reshape
 from .tape import Edge, Label, Node, attach, edge
-from .tensor import Storage, Tensor
+from .tensor import MOVED, Storage, Tensor
 
 
 def update(x: Tensor, value: Tensor) -> Tensor:
@@ -30,11 +33,7 @@ def update(x: Tensor, value: Tensor) -> Tensor:
             f"the result has shape {list(value.shape)}, which does not fit into the tensor's {list(x.shape)}",
             "write x = x + y where the shape may grow",
         )
-    if (
-        value.npdtype != x.npdtype
-        and promote(value.npdtype, x.npdtype) != x.npdtype
-        and (value.npdtype in FLOATS) > (x.npdtype in FLOATS)
-    ):
+    if value.npdtype != x.npdtype and rank(value.npdtype) > rank(x.npdtype):
         fail(
             DTypeError,
             f"result type {value.dtype} can't be cast to the desired output type {x.dtype}",
@@ -47,15 +46,24 @@ def update(x: Tensor, value: Tensor) -> Tensor:
 
 def keep(x: Tensor, node: Node) -> None:
     """x is about to be written over: what the op that made the new value needs of the old one, it keeps as a copy."""
-    for i, saved in enumerate(node.saved if type(node.saved) is list else ()):
-        if saved is x._array and x._storage.written < node._id:
-            node.saved[i] = copy = clone(saved)
-            node.guards[node.guards.index(x._storage)] = Storage(copy)
+    if type(node.saved) is not list or x._storage.written > node._id:
+        return
+    arrays = [i for i, saved in enumerate(node.saved) if hasattr(saved, "shape")]
+    for k, i in enumerate(arrays[: len(node.guards)]):
+        if node.saved[i] is x._array:
+            node.saved[i] = copy = clone(x._array)
+            node.guards[k] = Storage(copy)
 
 
 def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
     """x[...] = value, recorded; `derived` says that the value's history already includes x's."""
     array = value._array if isinstance(value, Tensor) else value
+    if not broadcasts_to(getattr(array, "shape", ()), x._array.shape):
+        fail(
+            ShapeError,
+            f"a value of shape {list(array.shape)} cannot be broadcast to the tensor's shape {list(x.shape)}",
+            "the sizes must be equal, or 1 in the value",
+        )
     if not MODES.grad:
         x._storage.write(x, array)
         return x
@@ -79,7 +87,7 @@ def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
 
 def check_allowed(x: Tensor, owner: Tensor, history: Edge | None) -> None:
     """Leaves that want gradients are not written to, nor through views of them, while recording."""
-    if owner._requires_grad and owner._node is None:
+    if (owner._requires_grad and owner._node is None) or (x._requires_grad and x._node is None):
         fail(
             GradientError,
             f"a {'leaf' if owner is x else 'view of a leaf'} Variable that requires grad is being used in an in-place "
@@ -92,6 +100,26 @@ def check_allowed(x: Tensor, owner: Tensor, history: Edge | None) -> None:
             "a view was created in no_grad mode and is being modified inplace with grad mode enabled",
             "make the view where gradients are recorded, or write to it inside no_grad",
         )
+    if x._moved != owner._moved and history is not None:
+        fail(GradientError, *MOVED)
+    if history is not None and overlaps(x._array):
+        fail(
+            GradientError,
+            "some elements of the written-to view lie in the same memory, so that no gradient can tell them apart",
+            "write to a clone(), or to views that do not overlap",
+        )
+
+
+def overlaps(array: Any) -> bool:
+    """May two elements be one memory cell (as in a sliding window)?"""
+    if type(array) is not np.ndarray or array.flags.c_contiguous:
+        return False
+    reach = 0
+    for stride, n in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if n > 1 and stride <= reach:
+            return True
+        reach += stride * (n - 1)
+    return False
 
 
 class Put(Node):

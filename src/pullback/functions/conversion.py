@@ -10,12 +10,13 @@ import numpy as np
 
 from .. import dtypes
 from ..dtypes import FLOATS, HALVES, as_dtype, dtype, promote, result_dtype
-from ..errors import PullbackError, fail
+from ..errors import PullbackError, ShapeError, fail
 from ..ops.create import cast
 from ..ops.create import clone as clone_op
+from ..ops.record import broadcasts_to
 from ..tensor import Storage, Tensor, check_device, device, wrap
 from ..views import write
-from .creation import LEGACY
+from .creation import LEGACY, TypedTensor
 from .expose import public
 
 
@@ -58,6 +59,8 @@ def type_(self: Tensor, dtype: Any = None, **options: Any) -> Any:
     """The type's name, or this tensor as another type."""
     if dtype is None:
         return "torch." + next(name for name, of in LEGACY.items() if of == self.dtype.name)
+    if isinstance(dtype, TypedTensor):
+        dtype = dtype.of
     if isinstance(dtype, str):
         dtype = dtypes.dtype.by_name[LEGACY[dtype.rpartition(".")[2]]]
     return to(self, dtype)
@@ -103,7 +106,14 @@ def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
 @public(function=False)
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write `src`, broadcast and converted, over this tensor."""
-    return write(self, src if isinstance(src, Tensor) else wrap(np.asarray(src)))
+    src = src if isinstance(src, Tensor) else wrap(np.asarray(src))
+    if not broadcasts_to(src._array.shape, self._array.shape):
+        fail(
+            ShapeError,
+            f"copy_: a tensor of shape {list(src.shape)} does not broadcast to {list(self.shape)}",
+            "make the shapes fit: print them before this line",
+        )
+    return write(self, src)
 
 
 @public(function=False)

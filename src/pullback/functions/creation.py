@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def shape_of(size: Any, options: dict[str, Any]) -> tuple[int, ...]:
         size = options.pop("size")
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
-    shape = tuple([n if type(n) is int else n.__index__() for n in size])
+    shape = tuple([n if type(n) is int else operator.index(n) for n in size])
     if any(n < 0 for n in shape):
         fail(ShapeError, f"Trying to create tensor with negative dimension: {list(shape)}", "sizes must be 0 or more")
     return shape
@@ -384,17 +385,22 @@ def new(self: Tensor, *data: Any) -> Tensor:
     return empty(*(data or (0,)), dtype=self.dtype)
 
 
-def _typed(name: str, of: dtype) -> None:
-    """PyTorch's older typed constructors, `LongTensor([1, 2])`."""
+class TypedTensor(type):
+    """PyTorch's older types: `LongTensor([1, 2])` makes an int64 tensor, `isinstance(x, LongTensor)` tells one."""
 
-    @public(method=False, name=name)
-    def make(*data: Any) -> Tensor:
+    of: dtype
+
+    def __call__(cls, *data: Any) -> Tensor:
         if len(data) == 1 and not isinstance(data[0], int):
-            return wrap(to_array(data[0], of))
-        return wrap(np.zeros(data or (0,), of.numpy))
+            return wrap(to_array(data[0], cls.of))
+        return wrap(np.zeros(data or (0,), cls.of.numpy))
 
-    make.__doc__ = f"A {of.name} tensor of data or of a shape."
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.dtype is cls.of
+
+    def __repr__(cls) -> str:
+        return f"<class 'torch.{cls.__name__}'>"
 
 
 for _name, _of in LEGACY.items():
-    _typed(_name, dtype.by_name[_of])
+    public(method=False, name=_name)(TypedTensor(_name, (), {"of": dtype.by_name[_of], "__slots__": ()}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ def set_printoptions(
         "threshold": threshold,
         "edgeitems": edgeitems,
         "linewidth": linewidth,
-        "sci_mode": sci_mode,
     }
     _options.update({k: v for k, v in given.items() if v is not None})
+    _options["sci_mode"] = sci_mode  # None is a choice, too: as the numbers ask for
 
 
 def _formatter(array: np.ndarray[Any, Any]) -> tuple[Any, int]:
@@ -56,7 +57,7 @@ def _formatter(array: np.ndarray[Any, Any]) -> tuple[Any, int]:
 
 
 def _whole(v: float) -> str:
-    return f"{v:.0f}" + "." * np.isfinite(v)
+    return f"{v:.0f}." if math.isfinite(v) else str(v)
 
 
 def to_string(x: Tensor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ..dtypes import int64
 from ..errors import RangeError, ShapeError, fail
@@ -28,11 +28,17 @@ def several(tensors: tuple[Any, ...]) -> list[Tensor]:
 # -- together ----------------------------------------------------------------------------------------------------------
 
 
+def _expect_several(name: str, tensors: Any) -> NoReturn:
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{name}(): argument 'tensors' must be a tuple or list of Tensors, not one Tensor")
+    fail(ShapeError, f"{name}: expected a non-empty list of Tensors")
+
+
 @public(method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None) -> Tensor:
     """Tensors one after the other along a dimension."""
-    if not tensors:
-        fail(ShapeError, "cat: expected a non-empty list of Tensors")
+    if isinstance(tensors, Tensor) or not tensors:
+        _expect_several("cat", tensors)
     if axis is not None:
         dim = axis
     if dim < 0 or dim:
@@ -48,8 +54,8 @@ also_known_as(cat, "concat", "concatenate", method=False)
 @public(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors of one shape one after the other along a new dimension."""
-    if not tensors:
-        fail(ShapeError, "stack expects a non-empty TensorList")
+    if isinstance(tensors, Tensor) or not tensors:
+        _expect_several("stack", tensors)
     result = ops.stack(*tensors, dim=normal_dim(dim, tensors[0]._array.ndim + 1) if dim else 0)
     return result if out is None else write(out, result)
 

@@ -170,6 +170,10 @@ def normal(
     **options: Any,
 ) -> Tensor:
     """mean + std * N, for numbers with a size or for tensors."""
+    if isinstance(std, Tensor) and (std < 0).any():
+        fail(PullbackError, "normal expects all elements of std >= 0.0", "pass non-negative standard deviations")
+    if not isinstance(std, Tensor) and std < 0:
+        fail(PullbackError, f"normal expects std >= 0.0, but found std {std}", "pass a non-negative standard deviation")
     if size is None:
         like = (mean + std * 0) if isinstance(mean, Tensor) or isinstance(std, Tensor) else wrap(np.zeros((), F32))
         size, dtype = tuple(like.shape), dtype or like.dtype

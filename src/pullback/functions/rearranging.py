@@ -249,6 +249,24 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return diagonal_op(input, offset=offset, dim1=a, dim2=b)
 
 
+@public(function=False)
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Write a number on the main diagonal; `wrap`: of a tall matrix, over and over."""
+    shape = self._array.shape
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+        fail(
+            ShapeError,
+            f"fill_diagonal_: expected a matrix, or dimensions of one length, but the shape is {list(shape)}",
+            "write to x.diagonal() for a diagonal of two dimensions",
+        )
+    if wrap and len(shape) == 2:
+        places = range(0, math.prod(shape), shape[1] + 1)
+        self[[i // shape[1] for i in places], [i % shape[1] for i in places]] = fill_value
+    else:
+        self[(range(min(shape)),) * len(shape)] = fill_value
+    return self
+
+
 @public()
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Zeros, with the last dimension on a diagonal of two new ones."""
@@ -293,7 +311,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any size and strides."""
     whole = input if input._base is None else input._base
-    offset = input.storage_offset() if storage_offset is None else storage_offset
+    offset = (input.storage_offset() if storage_offset is None else storage_offset) - whole.storage_offset()
     array = whole._array
     order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
     if not array.flags.c_contiguous:

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..dtypes import dtype as DType
 from ..errors import RangeError, ShapeError, fail
+from ..hooks import follow
+from ..modes import MODES, enable_grad
 from ..ops import shape as ops
 from ..ops.record import PLAIN, normal_dim, normal_dims
 from ..tape import edge
@@ -314,11 +316,18 @@ also_known_as(movedim, "moveaxis")
 def _become(name: str, f: Any) -> None:
     @public(function=False, name=name)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        out = f(self, *args, **kwargs)
-        check_allowed(self, self if self._base is None else self._base, edge(self))
-        self._array, self._node = out._array, out._node
+        history = edge(self)
+        if MODES.grad:
+            check_allowed(self, self if self._base is None else self._base, history)
+        with enable_grad():  # a tensor that has a history keeps it
+            out = f(self, *args, **kwargs)
+        self._array = out._array
+        if history is not self:
+            self._node = out._node
         if self._base is not None:
             self._path, self._seen = out._path, out._seen
+        self._moved += 1
+        follow(self)
         return self
 
     method.__doc__ = f"{f.__name__}, of the tensor itself."

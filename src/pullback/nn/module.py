@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..dtypes import as_dtype, dtype
-from ..errors import PullbackError, ShapeError, fail
+from ..errors import DTypeError, PullbackError, ShapeError, fail
+from ..hooks import Handle
 from ..functions.files import PARAMETER
 from ..modes import no_grad
 from ..tensor import Tensor, check_device, device
 from ..views import write
+from .hooks import ModuleHooks
 
 
 class Parameter(Tensor):
@@ -48,6 +50,7 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _passing: set[str]  # buffers that are not part of state_dict
+    _hooks: ModuleHooks | None = None
 
     def __init__(self) -> None:
         for name in _WHAT:
@@ -56,14 +59,31 @@ class Module:
         self.training = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        fail(
-            PullbackError,
-            f'Module [{type(self).__name__}] is missing the required "forward" function',
-            "define forward(self, ...)",
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function: define forward(self, ...)'
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        return self.forward(*args, **kwargs) if self._hooks is None else self._hooks.call(self, args, kwargs)
+
+    # -- hooks -----------------------------------------------------------------------------------------------------
+
+    def _hook(self, kind: str, hook: Any, prepend: bool) -> Handle:
+        if self._hooks is None:
+            self._hooks = ModuleHooks()
+        return self._hooks.add(kind, hook, prepend)
+
+    def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+        """Before each forward, `hook(module, args)` may return other args."""
+        return self._hook("before", (hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+        """After each forward, `hook(module, args, output)` may return another output."""
+        return self._hook("after", (hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> Handle:
+        """When gradients have passed, `hook(module, grad_input, grad_output)` may return another grad_input."""
+        return self._hook("backward", hook, prepend)
 
     # -- attributes ------------------------------------------------------------------------------------------------
 
@@ -75,18 +95,19 @@ class Module:
                 object.__setattr__(self, name, value)
                 return
             if value is not None and not (held is self._buffers and isinstance(value, Tensor)):
+                kind = _name_of(self, held)
                 fail(
-                    PullbackError,
-                    f"cannot assign {type(value).__name__} as {name!r}, which is {_WHAT[_name_of(self, held)]}",
-                    "assign one, or None",
+                    DTypeError,
+                    f"cannot assign {type(value).__name__} as {name!r}, which is {_WHAT[kind]}",
+                    _ASSIGN[kind],
                 )
             held[name] = value
             return
         if table not in vars(self):
-            fail(
-                PullbackError, f"cannot assign {name!r} before Module.__init__() call", "call super().__init__() first"
-            )
-        self._forget(name)
+            raise AttributeError(f"cannot assign {name!r} before Module.__init__() call: call super().__init__() first")
+        if name not in vars(self)[table]:
+            self._forget(name)
+        self._passing.discard(name)
         vars(self)[table][name] = value
         if isinstance(value, Buffer) and not value.persistent:
             self._passing.add(name)
@@ -138,10 +159,8 @@ class Module:
 
     def _register(self, table: str, name: str, value: Any) -> None:
         if table not in vars(self):
-            fail(
-                PullbackError,
-                f"cannot register {name!r} before Module.__init__() call",
-                "call super().__init__() first",
+            raise AttributeError(
+                f"cannot register {name!r} before Module.__init__() call: call super().__init__() first"
             )
         if not name or "." in name:
             fail(PullbackError, f"a name cannot be empty or contain a dot, got {name!r}")
@@ -376,7 +395,7 @@ class Missing(tuple[list[str], list[str]]):
         return (
             "<All keys matched successfully>"
             if not any(self)
-            else f"Missing(missing_keys={self[0]}, unexpected_keys={self[1]})"
+            else f"_IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
         )
 
 
@@ -390,6 +409,11 @@ def _kind(value: Any) -> str | None:
 
 
 _WHAT = {"_parameters": "a parameter", "_modules": "a child module", "_buffers": "a buffer"}
+_ASSIGN = {
+    "_parameters": "assign a Parameter, Parameter(tensor), or None; to change its values, use copy_() inside no_grad()",
+    "_modules": "assign a Module, or None",
+    "_buffers": "assign a tensor, or None",
+}
 
 
 def _name_of(module: Module, table: dict[str, Any]) -> str:

@@ -307,14 +307,15 @@ def _defaults(function: Callable[..., Any], inputs: int, variadic: bool) -> dict
     """The op's parameters and their defaults, read off its NumPy implementation."""
     if isinstance(function, np.ufunc):
         return {}
-    code = getattr(function, "__code__", None)
+    code: Any = getattr(function, "__code__", None)
     if code is None:
         return {}
     names = code.co_varnames[: code.co_argcount]
-    given = function.__defaults__ or ()  # type: ignore[attr-defined]
-    defaults = dict(zip(names[len(names) - len(given) :], given, strict=True))
-    own = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount] if variadic else names[inputs:]
-    return {name: (function.__kwdefaults__ or {}).get(name) if variadic else defaults.get(name) for name in own}  # type: ignore[attr-defined]
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    given: Any = function
+    last = given.__defaults__ or ()
+    defaults = {**dict(zip(names[len(names) - len(last) :], last, strict=True)), **(given.__kwdefaults__ or {})}
+    return {name: defaults.get(name) for name in (() if variadic else names[inputs:]) + keywords}
 
 
 def _finish(out: Any, restore: Any) -> Any:

@@ -123,8 +123,8 @@ fold = op(
 
 def _as_strided(x: Any, size: Shape, stride: Shape, offset: int = 0) -> Any:
     check_reach(x.size, size, stride, offset)
-    itemsize = x.dtype.itemsize
-    return strided(x.reshape(-1)[offset:], size, tuple(s * itemsize for s in stride))
+    flat = x.reshape(-1)
+    return strided(flat[offset:], size, tuple(s * flat.strides[0] for s in stride))
 
 
 def _unstrided(g: Any, shape: Shape, size: Shape, stride: Shape, offset: int = 0) -> Any:
