@@ -45,6 +45,14 @@ from .random import (
     seed,
     set_rng_state,
 )
+from .settings import (
+    are_deterministic_algorithms_enabled,
+    get_default_device,
+    get_float32_matmul_precision,
+    set_default_device,
+    set_float32_matmul_precision,
+    use_deterministic_algorithms,
+)
 from .tensor import Size, Tensor, device
 from .version import __version__
 

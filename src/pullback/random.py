@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from .ops.arithmetic import add
 from .tensor import Tensor, device, wrap
 
 _WORD = 1 << 64
+_TAKING = threading.RLock()  # no two threads draw the same numbers
 
 
 def _signed(value: int) -> int:
@@ -37,9 +39,10 @@ class Generator:
 
     def take(self, blocks: int) -> Any:
         """The state to draw from; the generator itself moves on by `blocks`."""
-        before = self.state._array
-        after = add(before, np.array([0, blocks], np.int64))
-        self.state = wrap(after) if type(before) is np.ndarray else self._move(after)
+        with _TAKING:
+            before = self.state._array
+            after = add(before, np.array([0, blocks], np.int64))
+            self.state = wrap(after) if type(before) is np.ndarray else self._move(after)
         return before
 
     def _move(self, after: Any) -> Tensor:

@@ -2,8 +2,8 @@
 
 1. `apply` runs an op. If an input wants a gradient, it leaves a Node: the op, the edges to the nodes (or leaf tensors)
    its inputs came from, and what the op's pullback rules will need.
-2. A node's id comes from one counter when it is made, and a leaf's when it is first used. Whatever a node depends on
-   existed before it, so **ids are a topological order** of every graph.
+2. A node's id comes from one counter when it is made. Whatever a node depends on existed before it, so **ids are a
+   topological order** of every graph. A leaf has its turn as soon as all that used it had theirs.
 3. `walk` goes from the outputs down the ids. When it reaches a node, all that used the node's result has been walked,
    so the sum of what they sent is complete: it is the node's cotangent. The op's rules turn it into cotangents of the
    inputs, which travel on along the edges. At a leaf the cotangent is the gradient.
@@ -162,7 +162,7 @@ def edge(x: Tensor) -> Edge | None:
     if x._node is not None or not x._requires_grad:
         return x._node
     if x._id == 0:
-        vars(x).setdefault("_id", tick())  # once, whichever thread is first
+        x._id = tick()
     return x
 
 
@@ -345,17 +345,34 @@ def walk(
 
 
 def reachable(roots: Iterable[Edge], wanted: set[Edge] | None) -> list[Edge]:
-    """All nodes below the roots, highest id first; with `wanted`, just those on a way to one of them."""
+    """All nodes below the roots, highest id first; with `wanted`, just those on a way to one of them.
+
+    A leaf comes as soon as all that used it have come, so that its gradient need not wait.
+    """
     seen = set(roots)
     stack = list(seen)
+    nodes: list[Node] = []
+    leaves: set[Tensor] = set()
     while stack:
         e = stack.pop()
-        if not isinstance(e, Tensor):
-            for below in e.edges:
-                if below is not None and below not in seen:
-                    seen.add(below)
-                    stack.append(below)
-    order = sorted(seen, key=_order, reverse=True)
+        if isinstance(e, Tensor):
+            leaves.add(e)
+            continue
+        nodes.append(e)
+        for below in e.edges:
+            if below is not None and below not in seen:
+                seen.add(below)
+                stack.append(below)
+    nodes.sort(key=_order)
+    order: list[Edge] = []
+    for node in nodes:
+        if leaves:
+            for below in node.edges:
+                if below in leaves:
+                    leaves.remove(below)
+                    order.append(below)
+        order.append(node)
+    order = [*leaves, *order][::-1]
     if wanted is None:
         return order
     leads = set(wanted)

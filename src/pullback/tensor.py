@@ -164,11 +164,11 @@ class Tensor:
         tuple[tuple[Any, dict[str, Any]], ...] | None
     ) = ()  # ... by these view ops; None: made where nothing was recorded
     _seen = 0  # storage version at which _node was right, for views
-    _moved = 0  # how often other memory, or the same under another shape, has taken its place: views from before know less
+    _moved = 0  # how often other memory or another layout has taken its place: views from before have lost their way
     _hooks: dict[int, Any] | None = None
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
-    _id = 0  # place in the order of the tape, given at first use as a leaf
+    _id = 0  # when it was first used as a leaf, by the clock of the tape
     _cut: Any = None  # how and where the graph was cut here, for why_grad()
     _array: Any
     _storage: Storage

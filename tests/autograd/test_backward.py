@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -232,3 +235,93 @@ def test_nodes_are_freed_without_the_collector() -> None:
         assert node() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("written", ["leaf", "result"])
+def test_what_a_second_derivative_needs_is_guarded(torch: Any, written: str) -> None:
+    x = leaf(torch, 1.0, 2.0)
+    y = x * 1 if written == "result" else x
+    (g,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+    with torch.no_grad():
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        g.sum().backward()
+
+
+def test_a_result_among_several_has_one_place(torch: Any) -> None:
+    """The pullback of qr uses q: the derivative by q sees that, and so does a hook on it."""
+    x = torch.tensor([[2.0, 1.0], [0.5, 3.0]], dtype=torch.float64, requires_grad=True)
+    q, r = torch.linalg.qr(x)
+    (g,) = torch.autograd.grad((r**2).sum(), x, create_graph=True)
+    seen = []
+    q.register_hook(lambda h: seen.append(h.shape))
+    (by_q,) = torch.autograd.grad(g.sum(), q)
+    assert by_q.shape == q.shape and len(seen) == 1
+
+
+def test_gradients_do_not_share_memory(torch: Any) -> None:
+    a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
+    g = torch.ones(3)
+    (a + b).backward(g, create_graph=True)
+    with torch.no_grad():
+        g.mul_(5)
+        a.grad.mul_(7)
+    assert b.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_leaf_that_was_turned_off_gets_no_gradient(torch: Any) -> None:
+    x, w = (torch.ones(2, requires_grad=True) for _ in range(2))
+    y = (x * w).sum()
+    x.requires_grad_(False)
+    y.backward()
+    assert x.grad is None and w.grad.tolist() == [1.0, 1.0]
+
+
+def test_an_expanded_gradient_is_not_added_to(torch: Any) -> None:
+    x = torch.ones(3, requires_grad=True)
+    x.grad = torch.ones(1).expand(3)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        (x * 2).sum().backward()
+
+
+def in_threads(work: Callable[[], None]) -> None:
+    """Four at a time, with as many changes between them as there can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_threads_add_to_one_leaf(torch: Any) -> None:
+    x = torch.zeros(20_000, requires_grad=True)
+
+    def work() -> None:
+        for _ in range(20):
+            (x * 2).sum().backward()
+
+    in_threads(work)
+    assert x.grad.min() == x.grad.max() == 160.0
+
+
+def test_threads_draw_different_numbers() -> None:
+    drawn: list[Any] = []
+    generator = pullback.Generator()
+    in_threads(lambda: drawn.extend([tuple(generator.take(1).tolist()) for _ in range(500)]))
+    assert len(set(drawn)) == 2000
+
+
+def test_leaves_do_not_wait_for_their_gradient() -> None:
+    """Also those that were used long before this graph was made."""
+    weights = [pullback.ones(2, requires_grad=True) for _ in range(3)]
+    for _ in range(2):
+        h = pullback.ones(2)
+        for w in weights:
+            h = h * w
+        order = pullback.tape.reachable([h.grad_fn], None)
+        assert [isinstance(e, pullback.Tensor) for e in order] == [False, True, False, True, False, True]

@@ -106,7 +106,7 @@ def picked(name: str, out: Any, results: tuple[Tensor, Tensor]) -> Picked:
     values, indices = results
     if out is not None:
         values, indices = write(out[0], values), write(out[1], indices)
-    return _picked_by(name)(values, indices)  # type: ignore[no-any-return]
+    return _picked_by(name)(values, indices)
 
 
 def converted(input: Tensor, dtype: Any) -> Tensor:

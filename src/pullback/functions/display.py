@@ -47,12 +47,9 @@ def _formatter(array: np.ndarray[Any, Any]) -> tuple[Any, int]:
     whole = bool((finite == np.ceil(finite)).all())
     low, high = (np.abs(finite).min(), np.abs(finite).max()) if finite.size else (1.0, 1.0)
     scientific = high / low > 1000.0 or high > 1e8 or (not whole and low < 1e-4) if forced is None else forced
+    one: Any = _whole if whole else f"{{:.{digits}f}}".format
     if scientific:
         one = f"{{:.{digits}e}}".format
-    elif whole:
-        one = _whole
-    else:
-        one = f"{{:.{digits}f}}".format
     return one, max((len(one(v)) for v in finite.tolist()), default=1)  # NaN and Inf do not widen the columns
 
 
@@ -81,7 +78,7 @@ def to_string(x: Tensor) -> str:
         notes.append(f"dtype={x.dtype}")
     e = edge(x) if x._array.dtype in FLOATS else None
     if e is not None and e is not x:
-        notes.append(f"grad_fn=<{e.name()}>")  # type: ignore[union-attr]
+        notes.append(f"grad_fn=<{e.name()}>")
     elif x.requires_grad:
         notes.append("requires_grad=True")
     return _annotated(f"{name}({body}", notes, len(name) + 1) + ")"

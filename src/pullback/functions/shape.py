@@ -324,9 +324,10 @@ def _become(name: str, f: Any) -> None:
         self._array = out._array
         if history is not self:
             self._node = out._node
-        if self._base is not None:
+        if self._base is None:
+            self._moved += 1
+        else:
             self._path, self._seen = out._path, out._seen
-        self._moved += 1
         follow(self)
         return self
 

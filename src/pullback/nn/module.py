@@ -8,8 +8,8 @@ from typing import Any
 
 from ..dtypes import as_dtype, dtype
 from ..errors import DTypeError, PullbackError, ShapeError, fail
-from ..hooks import Handle
 from ..functions.files import PARAMETER
+from ..hooks import Handle
 from ..modes import no_grad
 from ..tensor import Tensor, check_device, device
 from ..views import write
@@ -21,7 +21,7 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         self: Any = super().__new__(cls) if data is None else super().__new__(cls, data)
-        self._requires_grad = requires_grad
+        self.requires_grad = requires_grad
         return self
 
     def __repr__(self) -> str:
@@ -163,9 +163,12 @@ class Module:
                 f"cannot register {name!r} before Module.__init__() call: call super().__init__() first"
             )
         if not name or "." in name:
-            fail(PullbackError, f"a name cannot be empty or contain a dot, got {name!r}")
+            raise KeyError(f"a name cannot be empty or contain a dot, got {name!r}")
         if hasattr(self, name) and name not in vars(self)[table]:
-            fail(PullbackError, f"attribute {name!r} already exists")
+            raise KeyError(f"attribute {name!r} already exists")
+        kind = {"_parameters": Parameter, "_modules": Module, "_buffers": Tensor}[table]
+        if value is not None and not isinstance(value, kind):
+            fail(DTypeError, f"cannot register {type(value).__name__} as {name!r}, {_WHAT[table]}", _ASSIGN[table])
         self._passing.discard(name)
         vars(self)[table][name] = value
 
@@ -235,16 +238,23 @@ class Module:
         module: Any = self
         for name in target.split(".") if target else []:
             if not isinstance(module, Module) or name not in module._modules:
-                fail(PullbackError, f"{type(self).__name__} has no module {target!r}: there is no {name!r} on the way")
+                raise AttributeError(f"{type(self).__name__} has no module {target!r}: there is no {name!r} on the way")
             module = module._modules[name]
         return module
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""
+        return self._at("_parameters", "parameter", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path."""
+        return self._at("_buffers", "buffer", target)
+
+    def _at(self, table: str, what: str, target: str) -> Any:
         path, _, name = target.rpartition(".")
-        found = self.get_submodule(path)._parameters.get(name)
+        found = vars(self.get_submodule(path))[table].get(name)
         if found is None:
-            fail(PullbackError, f"{type(self).__name__} has no parameter {target!r}")
+            raise AttributeError(f"{type(self).__name__} has no {what} {target!r}")
         return found
 
     # -- changing all of it ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from .arithmetic import abs, add, div, mul, neg, square, sub, zero
 from .compare import ge, gt, hold, le, logical_and, logical_or, lt, masked, minimum, where
 from .joining import cat, split
 from .pointwise import erf, exp, log1p, sigmoid, tanh
-from .record import Op, Sample, Spec, elementwise, op, per_element, promoting
+from .record import Op, Sample, Spec, elementwise, floating, floats_only, op, per_element, promoting
 from .samples import inf, nan, pairs, randn, unary
 
 KINKS = (inf, -inf, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 3.0, -3.0, 6.0, 20.0)
@@ -96,7 +96,7 @@ leaky_relu_backward: Op = op(
 
 leaky_relu = op(
     "leaky_relu", "x where x > 0, else slope x", inputs="x", torch="F.leaky_relu(x, slope)",
-    numpy=_leaky_relu, infer=elementwise, dtypes=promoting, flops=per_element(2),
+    numpy=_leaky_relu, infer=elementwise, dtypes=floats_only, flops=per_element(2),
     vjp={"x": lambda g, x, slope: leaky_relu_backward(g, x, slope=slope)},
     samples=lambda: [s for slope in (0.01, 0.0, -0.5, 2.0) for s in activations(slope=slope)()],
 )  # fmt: skip
@@ -132,7 +132,7 @@ relu6 = op(
 
 hardsigmoid = op(
     "hardsigmoid", "min(max(x + 3, 0), 6) / 6", inputs="x", torch="F.relu6(x + 3) / 6",
-    numpy=lambda x: np.divide(hold(np.add(x, 3), 0, 6), 6), infer=elementwise, dtypes=promoting,
+    numpy=lambda x: np.divide(hold(np.add(x, 3), 0, 6), 6), infer=elementwise, dtypes=floats_only,
     flops=per_element(4),
     vjp={"x": lambda g, x: where(logical_and(gt(x, -3), lt(x, 3)), mul(g, 1 / 6), 0.0)},
     samples=flat_outside(),
@@ -147,14 +147,14 @@ def hardswish_slope(g: Any, x: Any) -> Any:
 hardswish = op(
     "hardswish", "x min(max(x + 3, 0), 6) / 6", inputs="x", torch="F.hardswish(x)",
     numpy=lambda x: np.divide(np.multiply(hold(np.add(x, 3), 0, 6), x), 6), infer=elementwise,
-    dtypes=promoting, flops=per_element(5),
+    dtypes=floats_only, flops=per_element(5),
     vjp={"x": hardswish_slope},
     samples=activations(),
 )  # fmt: skip
 
 hardshrink = op(
     "hardshrink", "x where |x| > bound, else 0", inputs="x", torch="F.hardshrink(x, bound)",
-    numpy=lambda x, bound=0.5: masked(~np.less_equal(np.abs(x), bound), x), infer=elementwise, dtypes=promoting,
+    numpy=lambda x, bound=0.5: masked(~np.less_equal(np.abs(x), bound), x), infer=elementwise, dtypes=floats_only,
     flops=per_element(2),
     vjp={"x": lambda g, x, bound: where(le(abs(x), bound), 0.0, g)},
     samples=lambda: [*flat_outside()(), *flat_outside(bound=1.0)()],
@@ -163,7 +163,7 @@ hardshrink = op(
 softshrink = op(
     "softshrink", "x moved towards 0 by bound", inputs="x", torch="F.softshrink(x, bound)",
     numpy=lambda x, bound=0.5: np.subtract(x, hold(x, -bound, bound)), infer=elementwise,
-    dtypes=promoting, flops=per_element(3),
+    dtypes=floats_only, flops=per_element(3),
     vjp={"x": lambda g, x, bound: where(le(abs(x), bound), 0.0, g)},
     samples=lambda: [*flat_outside()(), *flat_outside(bound=1.0)()],
 )  # fmt: skip
@@ -178,7 +178,7 @@ threshold = op(
 
 softsign = op(
     "softsign", "x / (1 + |x|)", inputs="x", torch="F.softsign(x)",
-    numpy=lambda x: np.divide(x, np.add(np.abs(x), 1)), infer=elementwise, dtypes=promoting, flops=per_element(3),
+    numpy=lambda x: np.divide(x, np.add(np.abs(x), 1)), infer=elementwise, dtypes=floating, flops=per_element(3),
     vjp={"x": lambda g, x: div(g, square(add(abs(x), 1)))},
     samples=lambda: [*activations()()[:-1], Sample((np.array([nan, 0.0, -0.0, 1.0]),), smooth=False, note="special")],
 )  # fmt: skip
@@ -214,7 +214,7 @@ elu_backward = op(
 elu = op(
     "elu", "scale x where x > 0, else scale alpha (e^(input_scale x) - 1)", inputs="x",
     torch="torch.ops.aten.elu(x, alpha, scale, input_scale)",
-    numpy=_elu, infer=elementwise, dtypes=promoting, flops=per_element(5),
+    numpy=_elu, infer=elementwise, dtypes=floats_only, flops=per_element(5),
     vjp={"x": lambda g, x, alpha, scale,
         input_scale: elu_backward(g, x, alpha=alpha, scale=scale, input_scale=input_scale)},
     samples=lambda: [*activations()(), *activations(alpha=2.0, scale=1.5, input_scale=0.5)()],
@@ -268,7 +268,7 @@ silu_backward = op(
 
 silu = op(
     "silu", "x sigmoid(x)", inputs="x", torch="F.silu(x)",
-    numpy=_silu, infer=elementwise, dtypes=promoting, flops=per_element(4),
+    numpy=_silu, infer=elementwise, dtypes=floats_only, flops=per_element(4),
     vjp={"x": lambda g, x: silu_backward(g, x)},
     decompose=lambda x: mul(x, sigmoid(x)),
     samples=activations(),
@@ -346,7 +346,7 @@ gelu_backward = op(
 
 gelu = op(
     "gelu", "x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2", inputs="x", torch="F.gelu(x, approximate=approximate)",
-    numpy=_gelu, infer=elementwise, dtypes=promoting, flops=per_element(20),
+    numpy=_gelu, infer=elementwise, dtypes=floats_only, flops=per_element(20),
     vjp={"x": lambda g, x, approximate: gelu_backward(g, x, approximate=approximate)},
     decompose=gelu_in_ops,
     samples=lambda: [
@@ -372,14 +372,14 @@ def softplus_slope(g: Any, x: Any, beta: float, threshold: float) -> Any:
 softplus = op(
     "softplus", "log(1 + e^(beta x)) / beta; x where beta x > threshold", inputs="x",
     torch="F.softplus(x, beta, threshold)",
-    numpy=_softplus, infer=elementwise, dtypes=promoting, flops=per_element(5),
+    numpy=_softplus, infer=elementwise, dtypes=floats_only, flops=per_element(5),
     vjp={"x": softplus_slope},
     samples=lambda: [*activations()(), *activations(beta=2.0, threshold=1.0)()],
 )  # fmt: skip
 
 logsigmoid = op(
     "logsigmoid", "-log(1 + e^-x)", inputs="x", torch="F.logsigmoid(x)",
-    numpy=lambda x: np.subtract(np.minimum(x, 0), np.log1p(np.exp(-np.abs(x)))), infer=elementwise, dtypes=promoting,
+    numpy=lambda x: np.subtract(np.minimum(x, 0), np.log1p(np.exp(-np.abs(x)))), infer=elementwise, dtypes=floats_only,
     flops=per_element(5),
     vjp={"x": lambda g, x: mul(g, sigmoid(neg(x)))},
     decompose=lambda x: sub(minimum(x, 0.0), log1p(exp(neg(abs(x))))),
@@ -410,7 +410,7 @@ mish_backward = op(
 
 mish = op(
     "mish", "x tanh(log(1 + e^x))", inputs="x", torch="F.mish(x)",
-    numpy=lambda x: np.multiply(x, np.tanh(np.log1p(np.exp(x)))), infer=elementwise, dtypes=promoting,
+    numpy=lambda x: np.multiply(x, np.tanh(np.log1p(np.exp(x)))), infer=elementwise, dtypes=floats_only,
     flops=per_element(4),
     vjp={"x": lambda g, x: mish_backward(g, x)},
     decompose=lambda x: mul(x, tanh(log1p(exp(x)))),
@@ -419,7 +419,7 @@ mish = op(
 
 tanhshrink = op(
     "tanhshrink", "x - tanh(x)", inputs="x", torch="F.tanhshrink(x)",
-    numpy=lambda x: np.subtract(x, np.tanh(x)), infer=elementwise, dtypes=promoting, flops=per_element(2),
+    numpy=lambda x: np.subtract(x, np.tanh(x)), infer=elementwise, dtypes=floating, flops=per_element(2),
     vjp={"x": lambda g, x: mul(g, square(tanh(x)))},
     samples=activations(),
 )  # fmt: skip
@@ -463,7 +463,7 @@ def glu_in_ops(x: Any, dim: int) -> Any:
 
 glu = op(
     "glu", "a sigmoid(b), a and b the halves of x along dim", inputs="x", torch="F.glu(x, dim)",
-    numpy=_glu, infer=glu_shape, dtypes=promoting, flops=per_element(5),
+    numpy=_glu, infer=glu_shape, dtypes=floats_only, flops=per_element(5),
     vjp={"x": glu_slope},
     decompose=glu_in_ops,
     samples=lambda: [

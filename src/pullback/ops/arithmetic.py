@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import BOOL, F32
-from ..errors import PullbackError, fail
+from ..errors import DTypeError, PullbackError, fail
 from .create import full_like
 from .record import Op, Sample, elementwise, floating, op, per_element, promoting
 from .samples import inf, integer_pairs, integers, pairs, positive, unary
@@ -42,9 +42,21 @@ add = op(
     samples=with_integers(pairs()),
 )  # fmt: skip
 
+
+def no_booleans(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """As `promoting`; a mask is not subtracted, it is inverted."""
+    if any(type(a) is bool or getattr(a, "dtype", None) == BOOL for a in arrays):
+        fail(
+            DTypeError,
+            "Subtraction, the `-` operator, with a bool tensor is not supported",
+            "to invert a mask, use ~mask; to calculate with it, convert it first: mask.int()",
+        )
+    return promoting(op, arrays)
+
+
 sub = op(
     "sub", "x - y", inputs="x y", torch="torch.sub(x, y)",
-    numpy=np.subtract, infer=elementwise, dtypes=promoting, flops=per_element(1),
+    numpy=np.subtract, infer=elementwise, dtypes=no_booleans, flops=per_element(1),
     vjp={"x": lambda g: g, "y": lambda g: neg(g)},
     samples=with_integers(pairs()),
 )  # fmt: skip

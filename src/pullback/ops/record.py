@@ -360,6 +360,19 @@ def floating(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     return promoted, restore
 
 
+def floats_only(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+    """As `promoting`, for ops that have no meaning for integers."""
+    promoted, restore = promoting(op, arrays)
+    for a in promoted:
+        if hasattr(a, "dtype") and a.dtype not in FLOATS:
+            fail(
+                DTypeError,
+                f"{op.name} is defined for floating point tensors, but got {dtype.by_numpy[a.dtype].name}",
+                "convert it first: x.float()",
+            )
+    return promoted, restore
+
+
 def summing(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     """Integers and booleans add up in int64."""
     first = arrays[0]
@@ -374,7 +387,7 @@ def matching(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
     common = present[0].dtype
     for a in present:
         if a.dtype is not common and a.dtype != common:
-            names = ", ".join(str(dtype.by_numpy[p.dtype]).removeprefix("pullback.") for p in present)
+            names = ", ".join(dtype.by_numpy[p.dtype].name for p in present)
             fail(DTypeError, f"{op.name}: expected one dtype, but got {names}", "convert one of them with .to(dtype)")
     if common in HALVES:
         return _convert(arrays, common)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...dtypes import FLOATS
 from ...errors import PullbackError, fail
 from ...functions.expose import in_place
 from ...functions.random import sample
@@ -119,6 +120,8 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """min(max(x, min_val), max_val)"""
     if min_val > max_val:
         fail(PullbackError, f"hardtanh: min_val {min_val} cannot be greater than max_val {max_val}")
+    if input.npdtype not in FLOATS:
+        min_val, max_val = int(min_val), int(max_val)
     out = ops.hardtanh(input, low=min_val, high=max_val)
     return update(input, out) if inplace else out
 
