@@ -158,7 +158,7 @@ class finfo:  # noqa: N801
         d = as_dtype(type or _default)
         if not d.is_floating_point:
             fail(DTypeError, f"finfo: {d!r} is not a floating point type", "use iinfo for integers")
-        info: Any = ml_dtypes.finfo(d.numpy)
+        info: Any = ml_dtypes.finfo(d.numpy)  # type: ignore[no-untyped-call]
         self.dtype, self.bits = d.name, d.itemsize * 8
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)
@@ -176,7 +176,7 @@ class iinfo:  # noqa: N801
         d = as_dtype(type)
         if d.is_floating_point or d is bool_:
             fail(DTypeError, f"iinfo: {d!r} is not an integer type", "use finfo for floating point types")
-        info = np.iinfo(d.numpy)
+        info: Any = np.iinfo(d.numpy.type)
         self.dtype, self.bits, self.min, self.max = d.name, info.bits, int(info.min), int(info.max)
 
     def __repr__(self) -> str:

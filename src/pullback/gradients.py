@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from .cotangents import accumulate
 from .dtypes import dtype
 from .errors import GradientError, ShapeError, fail
 from .modes import Switch, enable_grad
 from .ops.create import cast, clone, full_like
 from .ops.joining import stack
 from .ops.record import PLAIN, REPLAY
-from .tape import Alias, Edge, accumulate, attach, edge, walk
+from .tape import Alias, Edge, attach, edge, walk
 from .tensor import Tensor, wrap
 
 ONE = {d.numpy: np.ones((), d.numpy) for d in dtype.by_name.values()}  # what a scalar loss starts with

@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import operator
 import sys
-import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Union
 
-import numpy as np
-
 from . import errors
+from .cotangents import accumulate, conform, own, total
 from .dtypes import F32, F64, FLOATS
-from .errors import GradientError, ShapeError, fail
+from .errors import GradientError, fail
 from .hooks import Handle, Hook, follow, run_hooks
 from .modes import MODES, enable_grad
 from .ops.arithmetic import add
-from .ops.create import cast, clone, full_like
-from .ops.record import IMPLEMENTATIONS, Op, Plan, broadcasts_to
-from .ops.reduction import sum as sum_
-from .ops.shape import reshape
-from .tensor import MOVED, Storage, Tensor, check_writable, look_through, shares, tick, wrap
+from .ops.create import full_like
+from .ops.record import IMPLEMENTATIONS, Op, Plan
+from .tensor import MOVED, Storage, Tensor, look_through, shares, tick, wrap
 
 # Where a gradient goes next: to the op that made an input, or to the input itself if it is a leaf.
 Edge = Union["Node", Tensor]
@@ -399,64 +395,3 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
         if e in arrived:
             cotangent = total(arrived.pop(e), cotangent)
         arrived[e] = cotangent
-
-
-def total(before: Any, g: Any) -> Any:
-    """Fan-out: the cotangents that reach an edge add up; in place, if the sum so far is nobody else's."""
-    if sys.getrefcount(before) > ALONE or type(before) is not np.ndarray or before.base is not None:
-        return add(before, g)
-    add.into(before, before, g)
-    return before
-
-
-def conform(g: Any, like: Any, node: Node) -> Any:
-    """A cotangent has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
-    shape = tuple(like.shape)
-    if g.shape != shape:
-        if not node.op.broadcasts or not broadcasts_to(shape, g.shape):
-            fail(
-                ShapeError,
-                f"the pullback of {node.op.name} returned a gradient of shape {list(g.shape)} "
-                f"for an input of shape {list(shape)}",
-                "a gradient must have the shape of what it is the gradient of",
-                op_ran_at=node.position,
-            )
-        extra = len(g.shape) - len(shape)
-        dims = tuple([i for i, n in enumerate(g.shape) if i < extra or shape[i - extra] != n])
-        g = reshape(sum_(g, dim=dims, keepdim=True), shape=shape)
-    npdtype = g.npdtype if isinstance(g, Tensor) else g.dtype
-    return g if npdtype == like.dtype else cast(g, dtype=like.dtype)
-
-
-# What getrefcount says of an array that only one local variable holds.
-ALONE = (lambda g: sys.getrefcount(g))(np.empty(0))
-
-
-def own(references: int, g: Any) -> Any:
-    """g itself if nothing else holds its memory, else a copy: a gradient never aliases another array."""
-    return g if type(g) is not np.ndarray or (references <= ALONE and g.base is None) else clone(g)
-
-
-ACCUMULATING = threading.RLock()  # several threads may reach one leaf
-
-
-def accumulate(leaf: Tensor, g: Any) -> None:
-    """leaf.grad += g"""
-    if not leaf._requires_grad and leaf._node is None:
-        return  # it was turned off since
-    with ACCUMULATING:
-        old = leaf._grad
-        if old is None:
-            leaf._grad = clone(g) if isinstance(g, Tensor) else wrap(g)
-        elif isinstance(g, Tensor):
-            leaf._grad = add(old, g)
-        elif type(old._array) is np.ndarray:
-            check_writable(old._array)
-            add.into(old._array, old._array, g)
-            old._storage.version += 1
-            old._storage.written, old._storage.writer = tick(), None
-        else:
-            old._storage.write(old, add(old._array, g))
-    if leaf._after_hooks:
-        for hook in list(leaf._after_hooks.values()):
-            hook(leaf)

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..cotangents import conform
 from ..gradients import seed
 from ..modes import no_grad
 from ..ops.record import Op
-from ..tape import Edge, Node, Pick, conform, edge, reachable, send
+from ..tape import Edge, Node, Pick, edge, reachable, send
 from ..tensor import Tensor
 
 
