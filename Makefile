@@ -30,6 +30,7 @@ test-all: lint types layers goldens-check .venv-all/.stamp ## run every check an
 
 goldens: .venv-all/.stamp ## write tests/goldens anew from PyTorch
 	$(ALL)/python tests/goldens/make.py
+	$(ALL)/python tests/programs/expected.py
 
 goldens-check: .venv-all/.stamp ## check that tests/goldens are what PyTorch gives
 	$(ALL)/python tests/goldens/make.py --check

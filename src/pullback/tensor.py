@@ -55,7 +55,11 @@ class Storage:
 
 def check_writable(array: np.ndarray[Any, Any]) -> None:
     """Refuse to write where one memory cell stands for several elements, or where memory is read-only."""
-    if 0 in array.strides and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+    if (
+        0 in array.strides
+        and array.size
+        and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+    ):
         fail(
             PullbackError,
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location",

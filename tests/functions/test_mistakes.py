@@ -82,3 +82,10 @@ def test_results_of_several_tensors_are_picklable() -> None:
 
     found = pickle.loads(pickle.dumps(torch.tensor([3.0, 1.0]).sort()))
     assert found.values.tolist() == [1, 3] and repr(found).startswith("torch.return_types.sort(\nvalues=")
+
+
+def test_writing_to_an_empty_tensor_writes_nothing() -> None:
+    x = torch.zeros(0, 3)  # whose strides NumPy makes 0
+    x.add_(1).copy_(torch.ones(0, 3)).zero_()
+    x[:] = 1
+    assert x.shape == (0, 3) and x._version == 4

@@ -18,6 +18,7 @@ from . import (
     indexing,
     joining,
     linear_algebra,
+    loop,
     matrix_norms,
     operators,
     pointwise,

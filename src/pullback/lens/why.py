@@ -47,7 +47,9 @@ def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
         return
     grad = w.grad
     if w._node is None and w._id == 0 and grad is None:
-        yield f".grad is None. {UNUSED}"
+        off = {show(cut.position): cut for cut in CUTS if cut.source() is w}
+        yield ".grad is None. " + ("No recorded op has used it, only:" if off else UNUSED)
+        yield from (f"    {describe(cut)}" for cut in off.values())
         return
     e = edge(w)
     assert e is not None
