@@ -46,8 +46,11 @@ def resolve(name: str) -> object:
     for i, part in enumerate(rest):
         try:
             found = getattr(found, part)
-        except AttributeError:
-            found = importlib.import_module(".".join([parts[0], *rest[: i + 1]]))
+        except AttributeError as refusal:
+            try:
+                found = importlib.import_module(".".join([parts[0], *rest[: i + 1]]))
+            except ModuleNotFoundError:
+                raise refusal from None
     return found
 
 
@@ -56,7 +59,7 @@ def status(name: str) -> tuple[str, str]:
     try:
         resolve(name)
         return "works", ""
-    except (AttributeError, ModuleNotFoundError) as error:
+    except AttributeError as error:
         if name in NOT_TENSORS:
             return "refused", "not a method of tensors"
         prefixes = [p for p in PARTS if name == p or name.startswith(p + ".")]

@@ -34,6 +34,18 @@ class Storage:
     def __init__(self, array: Any) -> None:
         self.array = array
 
+    def data_ptr(self) -> int:
+        """The address of the memory."""
+        return int(self.array.__array_interface__["data"][0])
+
+    def nbytes(self) -> int:
+        """How much memory it is."""
+        return int(self.array.nbytes)
+
+    def size(self) -> int:
+        """How many elements there are in it."""
+        return int(self.array.size)
+
     def wrote(self) -> None:
         """Note that the memory has changed, and who changed it."""
         self.version += 1

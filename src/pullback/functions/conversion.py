@@ -16,7 +16,7 @@ from ..ops.create import clone as clone_op
 from ..ops.record import broadcasts_to
 from ..tensor import Storage, Tensor, check_device, device, wrap
 from ..views import write
-from .creation import LEGACY, TypedTensor
+from .creation import LEGACY, TypedTensor, shape_of
 from .expose import public
 
 
@@ -318,6 +318,28 @@ def can_cast(from_: Any, to: Any) -> bool:
 def data_ptr(self: Tensor) -> int:
     """The address of the first element."""
     return int(_values(self, "data_ptr()").__array_interface__["data"][0])
+
+
+@public(function=False)
+def storage(self: Tensor) -> Storage:
+    """The memory that this tensor and its views look at."""
+    return self._storage
+
+
+public(function=False, name="untyped_storage")(storage)
+
+
+@public(function=False)
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Give this tensor another size in place; the first elements stay, new ones are unspecified."""
+    if self.requires_grad:
+        fail(PullbackError, "cannot resize variables that require grad", "detach() it first, or use reshape and pad")
+    shape = shape_of(sizes, {})
+    old = _values(self, "resize_()").reshape(-1)
+    new = np.zeros(math.prod(shape), old.dtype)
+    new[: old.size] = old[: new.size]
+    setattr(self, "data", wrap(new.reshape(shape)))
+    return self
 
 
 @public(function=False)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
+from ..errors import DTypeError, fail
 from ..tensor import Tensor
 from ..views import update
 
@@ -22,7 +26,7 @@ def public(
     def offer(f: F) -> F:
         own = name or f.__name__
         if function:
-            PUBLIC[own] = f
+            PUBLIC[own] = tensors_only(f) if method else f
         if method:
             setattr(Tensor, own, f)
         if inplace:
@@ -31,6 +35,24 @@ def public(
         return f
 
     return offer
+
+
+def tensors_only(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The function form: an ndarray or a list as `input` is refused; as a method it cannot come up."""
+    code = getattr(inspect.unwrap(f), "__code__", None)
+    if code is None or code.co_varnames[:1] != ("input",):
+        return f
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if args and type(args[0]) in (np.ndarray, list):
+            what = f"{f.__name__}(): argument 'input' must be Tensor, not {type(args[0]).__name__}"
+            fail(
+                DTypeError, what, "make it a tensor first: pullback.tensor(data), or from_numpy(array) to share memory"
+            )
+        return f(*args, **kwargs)
+
+    return call
 
 
 def in_place(f: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -22,8 +22,8 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run `carry, y = body(carry, x)` over the first dimension of `xs`; returns the last carry and all ys, stacked.
 
-    Carry, xs and ys are tensors or nests of them; without xs, `length` says how many steps, and x is None. `reverse` runs
-    from the last x to the first; ys keep the order of xs.
+    Carry, xs and ys are tensors or nests of them; without xs, `length` says how many steps, and x is None. `reverse`
+    runs from the last x to the first; ys keep the order of xs.
     """
     inputs = trees.tensors(xs)
     lengths = {len(x) for x in inputs} | ({length} if length is not None else set())
