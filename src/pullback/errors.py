@@ -9,6 +9,7 @@ from types import CodeType
 from typing import NoReturn
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep  # Python's own
 
 # A place in the user's program. It is kept as (code, instruction) because that costs a tenth of a
 # microsecond; file and line are looked up only when somebody asks.
@@ -47,6 +48,16 @@ def here(skip: int = 0) -> Position:
     return frame.f_code, frame.f_lasti
 
 
+def users_line() -> Position:
+    """As `here`, and past the standard library as well, through which copy and pickle call back."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((PACKAGE, LIBRARY)):
+        if "site-packages" in frame.f_code.co_filename and not frame.f_code.co_filename.startswith(PACKAGE):
+            break
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
 def locate(position: Position) -> tuple[str, int, str]:
     """(file, line number, the line's text) of a position."""
     code, instruction = position
@@ -70,7 +81,7 @@ def fail(kind: type[PullbackError], what: str, todo: str = "", **places: Positio
     lines = [what]
     lines += [f"  {label.replace('_', ' ')} {show(place)}" for label, place in places.items() if place is not None]
     if "at" not in places:
-        lines.append(f"  at {show(here())}")
+        lines.append(f"  at {show(users_line())}")
     if todo:
         lines.append(f"  {todo}")
     raise kind("\n".join(lines))

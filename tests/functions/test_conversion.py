@@ -1,4 +1,4 @@
-"""Tensors as other things: copies and pickles keep identity and sharing, NumPy shares memory, resize_ keeps elements."""
+"""Tensors as other things: copies and pickles keep identity and sharing, NumPy shares memory."""
 
 from __future__ import annotations
 
