@@ -146,7 +146,8 @@ class Op:
                     continue
             elif type(x) is float or type(x) is int:
                 continue
-            return self.run(inputs, params)
+            elsewhere = IMPLEMENTATIONS.get(type(x))
+            return self.run(inputs, params) if elsewhere is None else elsewhere(self, inputs, params)
         if common is None:
             return self.run(inputs, params)
         return self.compute(inputs, params, inputs)
