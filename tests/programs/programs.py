@@ -385,7 +385,13 @@ def state_of_modules(torch: Any) -> dict[str, Any]:
     handle = m.inner.register_forward_hook(lambda module, args, out: seen.append(out.detach()))
     m(torch.ones(1, 2)).sum().backward()
     handle.remove()
-    printed = [str(m), str(list(m.state_dict().items())), str(report), str(list(saved)), str([n for n, _ in m.named_modules()])]
+    printed = [
+        str(m),
+        str(list(m.state_dict().items())),
+        str(report),
+        str(list(saved)),
+        str([n for n, _ in m.named_modules()]),
+    ]
     return {"average": list(average.parameters()), "seen": seen, "grad": m.w.grad, "thawed": thawed, "printed": printed}
 
 

@@ -12,8 +12,10 @@ from ..ops.compare import isnan, logical_not, where
 from ..ops.create import cast
 from ..ops.norms import norm as norm_
 from ..ops.softmax import logsumexp as logsumexp_
+from ..tape import apply
 from ..tensor import Tensor
 from .dims import fold, given, many, numpy_names, one, renamed, typed
+from .elementwise import NO_PARAMS
 from .expose import public
 
 
@@ -27,7 +29,7 @@ def sum(
     if dtype is not None:
         return typed(lambda x: fold(ops.sum, x, dim, keepdim, out), input, dtype)
     if dim is None and keepdim is False and out is None:
-        return ops.sum(input)
+        return apply(ops.sum, (input,), NO_PARAMS)
     return fold(ops.sum, input, dim, keepdim, out)
 
 
@@ -41,7 +43,7 @@ def mean(
     if dtype is not None:
         return typed(lambda x: fold(ops.mean, x, dim, keepdim, out), input, dtype)
     if dim is None and keepdim is False and out is None:
-        return ops.mean(input)
+        return apply(ops.mean, (input,), NO_PARAMS)
     return fold(ops.mean, input, dim, keepdim, out)
 
 

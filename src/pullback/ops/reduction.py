@@ -50,7 +50,7 @@ def keep(g: Any, shape: Shape, dim: Any, keepdim: bool) -> Any:
 
 def unreduce(g: Any, shape: Shape, dim: Any, keepdim: bool) -> Any:
     """g of a reduction, given to every element that was folded."""
-    return expand(keep(g, shape, dim, keepdim), shape=shape)
+    return expand(g if dim is None and not keepdim else keep(g, shape, dim, keepdim), shape=shape)
 
 
 def fractional(op: Op, arrays: Sequence[Any]) -> tuple[Sequence[Any], Any]:
