@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import explain, why
+from .explain import explanation
 from .flops import FlopCounterMode
+from .why import diagnosis
 
-__all__ = ["FlopCounterMode", "explain", "why"]
+__all__ = ["FlopCounterMode", "diagnosis", "explanation"]

@@ -12,20 +12,25 @@ from ..ops.create import full_like
 from ..ops.record import Op, elementwise
 from ..tape import Edge, Node, Pick
 from ..tensor import Tensor
-from .steps import Step, Text, brief, known_values, place, steps
+from .steps import Step, brief, known_values, place, steps
 
 Row = tuple[str, str, str, str]
 
 
 @public(function=False)
-def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50) -> Text:
-    """How backward() carries the gradient from here to the leaves: values, local derivatives and cotangents, as text.
+def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50) -> None:
+    """Print how backward() carries the gradient from here to the leaves: values, local derivatives and cotangents.
 
     The graph is kept, and no `.grad` changes.
     """
-    values = known_values(self)
+    print(explanation(self, gradient, limit))
+
+
+def explanation(y: Tensor, gradient: Tensor | None = None, limit: int | None = 50) -> str:
+    """What `y.explain()` prints."""
+    values = known_values(y)
     blocks: list[tuple[str, list[Row]]] = []
-    walk = list(steps(self, gradient))
+    walk = list(steps(y, gradient))
     leaves = itertools.count(1)
     names = {s.at: f"leaf {next(leaves)}" if isinstance(s.at, Tensor) else f"step {k}" for k, s in enumerate(walk, 1)}
     shown = walk if limit is None else walk[:limit]
@@ -40,7 +45,7 @@ def explain(self: Tensor, gradient: Tensor | None = None, limit: int | None = 50
         ]
     if len(walk) > len(shown):
         lines.append(f"... and {len(walk) - len(shown)} more steps: explain(limit=None) shows them")
-    return Text("\n".join(lines))
+    return "\n".join(lines)
 
 
 def leaf(name: str, step: Step) -> tuple[str, list[Row]]:

@@ -14,13 +14,6 @@ from ..tape import Edge, Node, Pick, edge, reachable, send
 from ..tensor import Tensor
 
 
-class Text(str):
-    """Text that the interactive prompt shows as it is."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 class Step(NamedTuple):
     """One node, or leaf, on the way back."""
 

@@ -14,7 +14,7 @@ from ..ops.create import full_like
 from ..ops.reduction import any as any_
 from ..tape import Edge, Node, edge, reachable
 from ..tensor import Tensor, wrap
-from .steps import Step, Text, brief, steps
+from .steps import Step, brief, steps
 
 # What makes an op's cotangent vanish.
 REASONS = {
@@ -36,9 +36,14 @@ UNUSED = "No recorded op has used it. Ops inside no_grad() are not recorded; is 
 
 
 @public(function=False)
-def why_grad(self: Tensor, loss: Tensor | None = None) -> Text:
-    """Why `.grad` is what it is, in words; with `loss`, the graph between the two is searched. Nothing is changed."""
-    return Text("\n".join(reasons(self, loss)))
+def why_grad(self: Tensor, loss: Tensor | None = None) -> None:
+    """Say why `.grad` is what it is; with `loss`, the graph between the two is searched. Nothing is changed."""
+    print(diagnosis(self, loss))
+
+
+def diagnosis(w: Tensor, loss: Tensor | None = None) -> str:
+    """What `w.why_grad(loss)` says."""
+    return "\n".join(reasons(w, loss))
 
 
 def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
