@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ShapeError, fail
+from .errors import GradientError, ShapeError, fail
 from .ops.arithmetic import add
 from .ops.create import cast, clone
 from .ops.record import broadcasts_to
@@ -25,10 +25,18 @@ def total(before: Any, g: Any) -> Any:
     return before
 
 
-def conform(g: Any, like: Any, node: Any) -> Any:
-    """A cotangent has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
+def conform(g: Any, e: Any, node: Any) -> Any:
+    """What `node` sends to e has its primal's shape and dtype. Broadcasting is undone here, for all ops at once."""
+    like = e._array if isinstance(e, Tensor) else e
     shape = tuple(like.shape)
     if g.shape != shape:
+        if isinstance(e, Tensor) and e._moved > node._id:
+            fail(
+                GradientError,
+                f"a leaf that {node.op.name} used has been given another shape since, {list(shape)}",
+                "call backward() before x.data = y, or compute the loss again afterwards",
+                op_ran_at=node.position,
+            )
         if not node.op.broadcasts or not broadcasts_to(shape, g.shape):
             fail(
                 ShapeError,

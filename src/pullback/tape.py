@@ -391,7 +391,7 @@ def send(arrived: dict[Edge, Any], node: Node, g: Any, record: bool, visited: se
             continue
         like = e._array if isinstance(e, Tensor) else e  # what has the input's shape and dtype
         if cotangent.dtype is not like.dtype or cotangent.shape != like.shape:
-            cotangent = conform(cotangent, like, node)
+            cotangent = conform(cotangent, e, node)
         if e in arrived:
             cotangent = total(arrived.pop(e), cotangent)
         arrived[e] = cotangent

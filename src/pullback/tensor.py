@@ -180,7 +180,7 @@ class Tensor:
         tuple[tuple[Any, dict[str, Any]], ...] | None
     ) = ()  # ... by these view ops; None: made where nothing was recorded
     _seen = 0  # storage version at which _node was right, for views
-    _moved = 0  # how often other memory or another layout has taken its place: views from before have lost their way
+    _moved = 0  # when other memory or another layout last took its place: views from before have lost their way
     _hooks: dict[int, Any] | None = None
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called

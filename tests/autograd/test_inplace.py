@@ -241,3 +241,12 @@ def test_a_view_a_function_returned_after_its_base_was_written(torch: Any) -> No
     x.mul_(2)
     with pytest.raises(RuntimeError, match=r"modified in ?place"):
         head.sum().backward()
+
+
+def test_a_leaf_given_another_shape_before_backward() -> None:
+    x = pullback.ones(3, requires_grad=True)
+    loss = (x * pullback.tensor([1.0, 2.0, 3.0])).sum()
+    x.data = pullback.ones(1)
+    with pytest.raises(RuntimeError, match=r"mul used has been given another shape since(.|\n)*test_inplace.py"):
+        loss.backward()
+    assert x.grad is None

@@ -92,7 +92,9 @@ def test_writing_to_an_empty_tensor_writes_nothing() -> None:
     assert x.shape == (0, 3) and x._version == 4
 
 
-@pytest.mark.parametrize("call", [torch.sum, torch.exp, torch.matmul, torch.reshape], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "call", [torch.sum, torch.exp, torch.matmul, torch.reshape, F.relu, F.linear, F.mse_loss], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize("data", [np.ones((2, 2)), [[1.0, 2.0]]], ids=["ndarray", "list"])
 def test_functions_take_tensors(call, data):
     with pytest.raises(TypeError, match=r"argument 'input' must be Tensor(.|\n)*make it a tensor first"):

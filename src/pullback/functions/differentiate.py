@@ -91,7 +91,7 @@ def _set_data(self: Tensor, new: Any) -> None:
     # What nodes have saved is the old memory, which stays as it is: their gradients remain right.
     self._array, self._storage = new._array, new._storage
     self._base, self._path = None, ()
-    self._moved += 1
+    self._moved = tick()
 
 
 Tensor.data = property(_data, _set_data)  # type: ignore[attr-defined]

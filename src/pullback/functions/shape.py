@@ -14,7 +14,7 @@ from ..modes import MODES, enable_grad
 from ..ops import shape as ops
 from ..ops.record import PLAIN, normal_dim, normal_dims
 from ..tape import edge
-from ..tensor import Size, Tensor, alias, shares
+from ..tensor import Size, Tensor, alias, shares, tick
 from ..views import check_allowed
 from .expose import also_known_as, public
 from .viewing import see
@@ -325,7 +325,7 @@ def _become(name: str, f: Any) -> None:
         if history is not self:
             self._node = out._node
         if self._base is None:
-            self._moved += 1
+            self._moved = tick()
         else:
             self._path, self._seen = out._path, out._seen
         follow(self)

@@ -51,7 +51,7 @@ def fitted(e: Edge | None, cotangent: Any, node: Node) -> Any:
     """The cotangent with broadcasting undone, as it travels on."""
     if e is None or cotangent is None:
         return None
-    return conform(cotangent, e._array if isinstance(e, Tensor) else e, node)
+    return conform(cotangent, e, node)
 
 
 def known_values(y: Tensor) -> dict[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...functions.expose import public
+from ...functions.expose import public, tensors_only
 from ...functions.indexing import one_hot
 from ...functions.rearranging import pad
 from .activations import (
@@ -259,3 +259,6 @@ for _function in (
     threshold,
 ):
     public(method=_function in (hardshrink, prelu))(_function)
+
+for _name in __all__:
+    globals()[_name] = tensors_only(globals()[_name])
