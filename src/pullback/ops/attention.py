@@ -194,7 +194,7 @@ attention = op(
 )  # fmt: skip
 
 attention_gradient = op(
-    "attention_gradient", "(dq, dk, dv) of attention", inputs="g q k v mask", outputs=3,
+    "attention_gradient", "(dq, dk, dv) of attention", inputs="g q k v mask",
     torch=f"torch.func.vjp(lambda q, k, v: {_MATH}, q, k, v)[1](g)",
     numpy=_attention_gradient,
     infer=lambda g, q, k, v, mask=None, causal=False, scale=1.0: (same(q), same(k), same(v)),

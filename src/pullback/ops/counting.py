@@ -75,7 +75,7 @@ def _histogram(x: Any, weights: Any = None, bins: int = 100, low: float = 0.0, h
 
 
 histogram = op(
-    "histogram", "how many x (or how much weight) each bin holds, and the bins' edges", inputs="x weights", outputs=2,
+    "histogram", "how many x (or how much weight) each bin holds, and the bins' edges", inputs="x weights",
     torch="tuple(torch.histogram(x.detach(), bins, weight=weights if weights is None else weights.detach(),"
     " range=(low, high) if low != high else None))",
     numpy=_histogram,

@@ -248,7 +248,7 @@ def _slogdet(x: Any) -> tuple[Any, Any]:
 
 
 slogdet = op(
-    "slogdet", "the determinant's sign, and the log of its size", inputs="x", outputs=2,
+    "slogdet", "the determinant's sign, and the log of its size", inputs="x",
     torch="torch.linalg.slogdet(x)",
     numpy=_slogdet, infer=lambda x: (_one_each(x), _one_each(x)), dtypes=full_precision, flops=cubic(2 / 3),
     # d log |det X| = <X^-T, dX>; the sign only jumps
@@ -339,7 +339,7 @@ def _pull_square_qr(gq: Any, gr: Any, q: Any, r: Any) -> Any:
 
 
 qr = op(
-    "qr", "Q with orthonormal columns and R upper triangular, Q R = x", inputs="x", outputs=2,
+    "qr", "Q with orthonormal columns and R upper triangular, Q R = x", inputs="x",
     torch="torch.linalg.qr(x, 'complete' if complete else 'reduced')",
     numpy=_qr, infer=_qr_spec, dtypes=full_precision, flops=cubic(4),
     vjp_all=_pull_qr,
@@ -406,7 +406,7 @@ _SIGNED = "lambda a: a.gather(-2, a.abs().argmax(-2, keepdim=True)).sign().detac
 
 eigh = op(
     "eigh", "ascending w and orthogonal V, V diag(w) V^T = x; of x only the lower (upper) triangle",
-    inputs="x", outputs=2,
+    inputs="x",
     torch=f"(lambda w, v, sign: (w, v * sign(v)))(*torch.linalg.eigh(x, 'U' if upper else 'L'), {_SIGNED})",
     numpy=_eigh, infer=lambda x, upper=False: (Spec(x.shape[:-1], x.dtype), Spec(x.shape, x.dtype)),
     dtypes=full_precision, flops=cubic(9),
@@ -483,7 +483,7 @@ def _pull_svd(g: tuple[Any, Any, Any], x_shape: Shape, out0: Any, out1: Any, out
 
 
 svd = op(
-    "svd", "orthonormal U and V, descending s >= 0, U diag(s) V^T = x; gives U, s, V^T", inputs="x", outputs=3,
+    "svd", "orthonormal U and V, descending s >= 0, U diag(s) V^T = x; gives U, s, V^T", inputs="x",
     torch="(lambda u, s, vh, sign: (lambda f, h: "
     "(u * f, s, vh * torch.cat([f[..., :s.shape[-1]], h[..., s.shape[-1]:]], -1).mT))"
     f"(sign(u), sign(vh.mT)))(*torch.linalg.svd(x, full_matrices=full), {_SIGNED})",

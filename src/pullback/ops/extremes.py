@@ -201,14 +201,14 @@ def _picked_one() -> list[Sample]:
 
 
 max_along = op(
-    "max_along", "max over dim of x, and its first index", inputs="x", outputs=2, torch="torch.max(x, dim, keepdim)",
+    "max_along", "max over dim of x, and its first index", inputs="x", torch="torch.max(x, dim, keepdim)",
     numpy=picking("max", np.argmax),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
     samples=_picked_one,
 )  # fmt: skip
 
 min_along = op(
-    "min_along", "min over dim of x, and its first index", inputs="x", outputs=2, torch="torch.min(x, dim, keepdim)",
+    "min_along", "min over dim of x, and its first index", inputs="x", torch="torch.min(x, dim, keepdim)",
     numpy=picking("min", np.argmin),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
     samples=_picked_one,
@@ -225,7 +225,7 @@ def _middle(x: Any, dim: int, skip: bool = False) -> Any:
 
 
 median_along = op(
-    "median_along", "the middle over dim of x in order (of two, the lower), and its index", inputs="x", outputs=2,
+    "median_along", "the middle over dim of x in order (of two, the lower), and its index", inputs="x",
     torch="torch.median(x, dim, keepdim)",
     numpy=picking("median", _middle),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
@@ -233,7 +233,7 @@ median_along = op(
 )  # fmt: skip
 
 nanmedian_along = op(
-    "nanmedian_along", "the middle over dim of the x that are not NaN, and its index", inputs="x", outputs=2,
+    "nanmedian_along", "the middle over dim of the x that are not NaN, and its index", inputs="x",
     torch="torch.nanmedian(x, dim, keepdim)",
     numpy=picking("nanmedian", lambda x, dim: _middle(x, dim, skip=True)),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
@@ -253,7 +253,7 @@ def _most_frequent(x: Any, dim: int) -> Any:
 
 
 mode = op(
-    "mode", "the most frequent over dim of x (of several, the smallest), and its last index", inputs="x", outputs=2,
+    "mode", "the most frequent over dim of x (of several, the smallest), and its last index", inputs="x",
     torch="torch.mode(x, dim, keepdim)",
     numpy=picking("mode", _most_frequent),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},
@@ -268,7 +268,7 @@ def _kth(x: Any, dim: int, k: int) -> Any:
 
 
 kthvalue = op(
-    "kthvalue", "the k-th smallest over dim of x, and its index", inputs="x", outputs=2,
+    "kthvalue", "the k-th smallest over dim of x, and its index", inputs="x",
     torch="torch.kthvalue(x, k, dim, keepdim)",
     numpy=lambda x, k, dim, keepdim=False: _pick("kthvalue", _kth, x, dim, keepdim, k),
     infer=_picked, dtypes=arithmetic, flops=per_input_element(1), vjp={"x": _pull_picked},

@@ -95,7 +95,7 @@ def _split_shapes(x: Any, sizes: Shape, dim: int) -> tuple[Spec, ...]:
 split = op(
     "split", "consecutive pieces of x, of the given sizes along dim", inputs="x", torch="torch.split(x, sizes, dim)",
     numpy=lambda x, sizes, dim: tuple([x[part(dim, start, stop)] for start, stop in spans(sizes)]),
-    infer=_split_shapes, dtypes=per_input, outputs=lambda x, sizes, dim: len(sizes),
+    infer=_split_shapes, dtypes=per_input,
     views=lambda x, sizes, dim: split_views(sizes, dim),
     vjp={"x": lambda g, dim: cat(*g, dim=dim) if type(g) is list else g},
     samples=lambda: [
@@ -150,7 +150,7 @@ unbind = op(
     "unbind", "out_i = x[..., i, ...], dim gone", inputs="x", torch="torch.unbind(x, dim)",
     numpy=_unbind, infer=lambda x, dim: (Spec((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype),) * x.shape[dim],
     dtypes=per_input,
-    outputs=lambda x, dim: x.shape[dim], views=_unbind_views,
+    views=_unbind_views,
     vjp={"x": lambda g, dim, x_shape: stack(*g, dim=dim) if type(g) is list else reshape(g, shape=x_shape)},
     samples=lambda: [
         Sample((randn(3, 2),), {"dim": 0}),

@@ -152,7 +152,7 @@ rms_norm = op(
 )  # fmt: skip
 
 row_norm_gradient = op(
-    "row_norm_gradient", "(dx, dw, db) of layer_norm, or of rms_norm where not centred", inputs="g x weight", outputs=3,
+    "row_norm_gradient", "(dx, dw, db) of layer_norm, or of rms_norm where not centred", inputs="g x weight",
     torch="torch.func.vjp(lambda x, w, b: (F.layer_norm if centred else F.rms_norm)(x, shape, eps=eps) * w + b, x, "
     "torch.ones(shape, dtype=x.dtype) if weight is None else weight, torch.zeros(shape, dtype=x.dtype))[1](g)",
     numpy=_row_norm_gradient, infer=_row_gradient_spec, dtypes=normalising, flops=per_input_element(16),
@@ -288,7 +288,7 @@ def _channel_samples(**params: Any) -> Any:
 
 batch_norm = op(
     "batch_norm", "(x - mean) / sqrt(variance + eps) * weight + bias over all but dim 1, and mean and variance",
-    inputs="x weight bias", outputs=3,
+    inputs="x weight bias",
     torch="(lambda single, dims: (F.batch_norm(x, None, None, weight, bias, True, 0.0, eps), single.mean(dims), "
     "single.var(dims, correction=0)))(x.float() if x.element_size() == 2 else x, [d for d in range(x.dim()) if d != "
     "1])",
@@ -313,7 +313,7 @@ group_norm = op(
 
 channel_norm_gradient = op(
     "channel_norm_gradient", "(dx, dw, db) of batch_norm, with cotangents of its statistics, or of group_norm where groups > 0",
-    inputs="g g_mean g_variance x weight", outputs=3,
+    inputs="g g_mean g_variance x weight",
     torch="torch.func.vjp(lambda x, w, b: (F.group_norm(x, groups, w, b, eps) if groups "
     "else F.batch_norm(x, None, None, w, b, True, 0.0, eps), "
     "x.transpose(0, 1).flatten(1).mean(1), x.transpose(0, 1).flatten(1).var(1, correction=0)), x, "

@@ -53,7 +53,7 @@ def _pull_maxima(g: Any, out1: Any, x_shape: Sizes) -> Any:
 
 
 max_pool = op(
-    "max_pool", "the maximum of x over each window, and its index in the spatial plane", inputs="x", outputs=2,
+    "max_pool", "the maximum of x over each window, and its index in the spatial plane", inputs="x",
     torch="getattr(F, f'max_pool{len(kernel)}d')(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True)",
     numpy=_max_pool, infer=_max_pool_spec, dtypes=arithmetic, flops=_windowed,
     vjp={"x": _pull_maxima},
@@ -129,7 +129,7 @@ max_unpool = op(
 )  # fmt: skip
 
 adaptive_max_pool = op(
-    "adaptive_max_pool", "the maximum of x over each of size[0] x size[1] ... bins, and its index in the spatial plane", inputs="x", outputs=2,
+    "adaptive_max_pool", "the maximum of x over each of size[0] x size[1] ... bins, and its index in the spatial plane", inputs="x",
     torch="getattr(F, f'adaptive_max_pool{len(size)}d')(x, size, return_indices=True)",
     numpy=lambda x, size: kernels.adaptive_max_pool(x, size), dtypes=arithmetic, flops=per_input_element(1),
     infer=lambda x, size: (Spec((*x.shape[:2], *size), x.dtype), Spec((*x.shape[:2], *size), I64)),

@@ -11,6 +11,10 @@ of several), an input's shape or dtype (`x_shape`, `x_dtype`), a parameter of th
 want a cotangent); an op of any number of inputs has `*xs`. What an op saves follows from what its needed rules name;
 nothing else is kept.
 
+What else a record may say: `vjp_all`, one rule that returns the cotangents of all inputs; `decompose`, the op composed
+of others (its pullback too, if there is no rule); `view` or `views`, that results share the input's memory;
+`broadcasts`, that inputs may have been broadcast, which the tape then undoes.
+
 Rules are written with ops, and ops take Tensors (recorded) or raw arrays (not recorded). So one rule serves a plain
 backward pass, higher order derivatives, capture and every engine.
 """
@@ -106,11 +110,9 @@ class Op:
         self.torch: str = fields.pop("torch")
         self.samples: Callable[[], list[Sample]] = fields.pop("samples")
         self.flops: Callable[..., int] = fields.pop("flops", free)
-        self.views: Callable[..., Any] | None = fields.pop(
-            "views", None
-        )  # of several results, how each looks at the input
+        # Of an op with several views for results: (op, params) for each, that looks at the input the same way.
+        self.views: Callable[..., Any] | None = fields.pop("views", None)
         self.view: bool = fields.pop("view", self.views is not None)
-        self.outputs: int | Callable[..., int] = fields.pop("outputs", 1)
         self.broadcasts: bool = fields.pop("broadcasts", self.infer in (elementwise, comparison))
         self.decompose: Callable[..., Any] | None = fields.pop("decompose", None)
         self.defaults = _defaults(self.numpy, len(self.inputs), self.variadic)
@@ -251,13 +253,9 @@ class Op:
     def pull_view(self, g: Any, shape: Shape, params: dict[str, Any]) -> Any:
         """A view op's rule by itself: g of the view, laid into zeros of the shape looked at."""
         rule = self.vjp[self.inputs[0]]
-        return rule.call(
-            g,
-            *[
-                shape if kind == "shape" else params.get(which, self.defaults.get(which))
-                for kind, which in rule.sources
-            ],
-        )
+        given = {**self.defaults, **params}
+        facts = [shape if kind == "shape" else given.get(which) for kind, which in rule.sources]
+        return rule.call(g, *facts)
 
     def _fact(self, kind: str, which: Any, needed: tuple[bool, ...]) -> Callable[[Sequence[Any], dict[str, Any]], Any]:
         """How to read something that is not an array off a call."""
@@ -288,17 +286,12 @@ def replay_rule(self: Op) -> Rule:
     """The pullback of an op that only says what it is composed of: run the composition and walk back through it."""
 
     def rule(g: Any, *saved: Any) -> Any:
-        inputs, params, needed = (
-            saved[: len(self.inputs)],
-            dict(zip(self.defaults, saved[len(self.inputs) : -1], strict=True)),
-            saved[-1],
-        )
-        return REPLAY[0](self.decompose, inputs, params, needed, g)
+        *values, needed = saved
+        params = dict(zip(self.defaults, values[n:], strict=True))
+        return REPLAY[0](self.decompose, values[:n], params, needed, g)
 
-    sources = (
-        [("input", i) for i in range(len(self.inputs))] + [("param", p) for p in self.defaults] + [("needed", None)]
-    )
-    return Rule(rule, tuple(sources))
+    n = len(self.inputs)
+    return Rule(rule, (*[("input", i) for i in range(n)], *[("param", p) for p in self.defaults], ("needed", None)))
 
 
 REPLAY: list[Callable[..., Any]] = []  # the tape's vjp-of-a-function, put here by the tape

@@ -174,13 +174,13 @@ def _pull_running(g: Any, out1: Any, x_shape: Any, dim: int) -> Any:
 
 
 cummax = op(
-    "cummax", "out_i = max over k <= i of x_k, and its index", inputs="x", outputs=2, torch="torch.cummax(x, dim)",
+    "cummax", "out_i = max over k <= i of x_k, and its index", inputs="x", torch="torch.cummax(x, dim)",
     numpy=_running(np.maximum, np.greater_equal), infer=with_indices, dtypes=arithmetic, flops=per_input_element(1),
     vjp={"x": _pull_running}, samples=_runs,
 )  # fmt: skip
 
 cummin = op(
-    "cummin", "out_i = min over k <= i of x_k, and its index", inputs="x", outputs=2, torch="torch.cummin(x, dim)",
+    "cummin", "out_i = min over k <= i of x_k, and its index", inputs="x", torch="torch.cummin(x, dim)",
     numpy=_running(np.minimum, np.less_equal), infer=with_indices, dtypes=arithmetic, flops=per_input_element(1),
     vjp={"x": _pull_running}, samples=_runs,
 )  # fmt: skip

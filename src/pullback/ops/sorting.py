@@ -48,7 +48,7 @@ def _orders(**params: Any) -> list[Sample]:
 
 
 sort = op(
-    "sort", "x in order along dim, and where each element stood", inputs="x", outputs=2,
+    "sort", "x in order along dim, and where each element stood", inputs="x",
     torch="torch.sort(x, dim=dim, descending=descending, stable=True)",
     numpy=_sort, infer=lambda x, dim, descending=False: with_indices(x, dim), dtypes=arithmetic,
     flops=per_input_element(10),
@@ -91,7 +91,7 @@ def _few(x: Any, k: int, dim: int, largest: bool = True) -> tuple[Spec, Spec]:
 
 
 topk = op(
-    "topk", "the k largest (or smallest) along dim in order, and where they stood", inputs="x", outputs=2,
+    "topk", "the k largest (or smallest) along dim in order, and where they stood", inputs="x",
     torch="torch.topk(x, k, dim, largest)",
     numpy=_topk, infer=_few, dtypes=arithmetic, flops=per_input_element(2),
     vjp={"x": lambda g, out1, x_shape, dim: lay_along(g[0], out1, shape=x_shape, dim=dim)},
@@ -173,7 +173,7 @@ def _distinct_spec(x: Any, dim: int | None = None, consecutive: bool = False) ->
 
 distinct = op(
     "distinct", "the distinct elements (or slices along dim), then zeros; each x's place there; their counts; how many",
-    inputs="x", outputs=4,
+    inputs="x",
     torch="(lambda n, u, i, c: (F.pad(u, (0,) * (2 * (u.ndim - 1 - (dim or 0)) + 1) + (n - len(c),)), i,"
     " F.pad(c, (0, n - len(c))), torch.tensor(len(c))))"
     "(x.numel() if dim is None else x.shape[dim], *(torch.unique_consecutive(x.detach(), True, True, dim)"
