@@ -99,3 +99,13 @@ def test_writing_to_an_empty_tensor_writes_nothing() -> None:
 def test_functions_take_tensors(call, data):
     with pytest.raises(TypeError, match=r"argument 'input' must be Tensor(.|\n)*make it a tensor first"):
         call(data, data)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [lambda: torch.ones(3)[5], lambda: F.embedding(torch.tensor([7]), torch.ones(3, 2))],
+    ids=["brackets", "embedding"],
+)
+def test_an_index_out_of_range_says_where_to_look(mistake):
+    with pytest.raises(IndexError, match=r"out of bounds(.|\n)*test_mistakes.py(.|\n)*every index must lie in"):
+        mistake()

@@ -508,6 +508,8 @@ def explain(op: Op, arrays: Sequence[Any], params: dict[str, Any], error: Except
         DTypeError if isinstance(error, TypeError) else RangeError if isinstance(error, IndexError) else PullbackError
     )
     todo = "check the arguments against the formula above"
+    if kind is RangeError:
+        todo = "every index must lie in -size ... size - 1 of the dimension it indexes: print its largest and smallest"
     if isinstance(error, ValueError) and not isinstance(error, PullbackError):
         kind, todo = (
             ShapeError,
