@@ -164,8 +164,8 @@ def half_case(op: Op) -> Case | None:
 # -- comparing -------------------------------------------------------------------------------------------------------
 
 
-def assert_close(what: str, actual: Any, expected: Any) -> None:
-    """Same dtype, same shape, values within the dtype's tolerance, NaN and infinities in the same places."""
+def assert_close(what: str, actual: Any, expected: Any, near: float = 0.0) -> None:
+    """Same dtype, same shape, values within the dtype's tolerance or `near`, NaN and infinities in the same places."""
     if actual is None or expected is None:
         assert actual is expected, f"{what} is {actual}, but should be {expected}"
         return
@@ -176,18 +176,18 @@ def assert_close(what: str, actual: Any, expected: Any) -> None:
         return
     relative, absolute = TOLERANCE[actual.dtype]
     wide = F32 if actual.dtype in HALVES else actual.dtype
-    np.testing.assert_allclose(actual.astype(wide), expected.astype(wide), relative, absolute, err_msg=what)
+    np.testing.assert_allclose(actual.astype(wide), expected.astype(wide), max(relative, near), absolute, err_msg=what)
 
 
-def assert_same_result(actual: Result, expected: Result) -> None:
+def assert_same_result(actual: Result, expected: Result, near: float = 0.0) -> None:
     """Outputs, which of them carry gradients, and the gradients agree."""
     assert len(actual.outs) == len(expected.outs), f"{len(actual.outs)} outputs instead of {len(expected.outs)}"
     for i, (a, b) in enumerate(zip(actual.outs, expected.outs, strict=True)):
-        assert_close(f"output {i}", a, b)
+        assert_close(f"output {i}", a, b, near)
     assert actual.requires == expected.requires, "other outputs carry gradients than should"
     for i, (x, y) in enumerate(zip(actual.grads, expected.grads, strict=True)):
         if y is not None or (x is not None and np.any(x)):  # zeros will do where there is none
-            assert_close(f"gradient {i}", x, y)
+            assert_close(f"gradient {i}", x, y, near)
 
 
 def stamp(case: Case) -> str:

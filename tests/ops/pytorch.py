@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from pullback.dtypes import BF16, FLOATS
 
+from . import recurrence
 from .harness import Case, Result, cotangents_of, listed
 
 
@@ -45,7 +46,16 @@ def evaluate(case: Case, inputs: Sequence[Any]) -> Result:
 def differentiate(case: Case, tensors: list[Any]) -> Result:
     """The expression on these tensors; where PyTorch records, its gradients too."""
     named = {case.op.inputs[0]: tensors} if case.op.variadic else dict(zip(case.op.inputs, tensors, strict=False))
-    names = {"torch": torch, "F": F, "math": math, "functools": functools, "xs": tensors, **case.params, **named}
+    names = {
+        "torch": torch,
+        "F": F,
+        "math": math,
+        "functools": functools,
+        "recurrence": recurrence,
+        "xs": tensors,
+        **case.params,
+        **named,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ys = [torch.as_tensor(y) for y in listed(eval(case.op.torch, names))]

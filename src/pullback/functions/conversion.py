@@ -134,9 +134,14 @@ def zero_(self: Tensor) -> Tensor:
 # -- to Python and NumPy --------------------------------------------------------------------------------------------
 
 
+def known(x: Tensor) -> bool:
+    """May the values be looked at? Not while a step is being captured."""
+    return type(x._array) is np.ndarray
+
+
 def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
     """The array, where its values may be looked at."""
-    if type(x._array) is not np.ndarray:
+    if not known(x):
         fail(
             PullbackError,
             f"{what} needs the tensor's values, which are not known while a step is being captured",

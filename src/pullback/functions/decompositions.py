@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from ..autocasting import autocasts
 from ..dtypes import I64, finfo
 from ..errors import PullbackError, ShapeError, fail
 from ..ops import decompositions as ops
@@ -124,6 +125,7 @@ def pinv(
 
 
 @public()
+@autocasts
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """The pseudo-inverse; singular values up to rcond * largest count as zero."""
     return pinv(input, rcond)
@@ -160,6 +162,7 @@ def solve_triangular(
 
 
 @public()
+@autocasts
 def triangular_solve(
     input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> TriangularSolve:
@@ -168,6 +171,7 @@ def triangular_solve(
     return TriangularSolve(solve_triangular(a, input, upper=upper != transpose, unitriangular=unitriangular), A.clone())
 
 
+@autocasts
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Lstsq:
     """The X that makes |A X - B| least, and of those the shortest; by singular values, whatever the driver."""
     drivers = ("gels", "gelsy", "gelsd", "gelss")
@@ -213,6 +217,7 @@ def logdet(input: Tensor) -> Tensor:
     return size.where(sign >= 0, full_like(size.detach(), value=math.nan))
 
 
+@autocasts
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """How many singular values are above max(atol, rtol * largest)."""
     atol = tol if atol is None else atol
@@ -252,6 +257,7 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 
 
 @public()
+@autocasts
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """The X with L L^T X = B (upper: U^T U X = B)."""
     low = transpose(L) if upper else L
@@ -259,6 +265,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 
 
 @public()
+@autocasts
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of L L^T (upper: of U^T U)."""
     n = square("cholesky_inverse", L).shape[-1]
@@ -318,6 +325,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     return ops.matrix_exp(square("matrix_exp", A))
 
 
+@autocasts
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of A read as a matrix of its first `ind` dimensions by the others."""
     rows, columns = A.shape[:ind], A.shape[ind:]
@@ -326,6 +334,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return reshape(inv(reshape(A, shape=(math.prod(rows), math.prod(columns)))), shape=(*columns, *rows))
 
 
+@autocasts
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """The X with tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end first."""
     if dims is not None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import DTypeError, fail
+from ..modes import MODES, Switch
 from ..tensor import Tensor
 from ..views import update
 
@@ -60,6 +61,9 @@ def in_place(f: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def write(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if MODES.autocast is not None:  # what is written over keeps its type
+            with Switch(autocast=None):
+                return update(self, f(self, *args, **kwargs))
         return update(self, f(self, *args, **kwargs))
 
     write.__name__ = write.__qualname__ = name + "_"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..autocasting import autocasts
 from ..dtypes import F32, F64, I64
 from ..errors import DTypeError, PullbackError, fail
 from ..ops import extremes as ops
@@ -185,6 +186,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
 
 @public()
 @numpy_names
+@autocasts
 def quantile(
     input: Tensor,
     q: Any,
@@ -200,6 +202,7 @@ def quantile(
 
 @public()
 @numpy_names
+@autocasts
 def nanquantile(
     input: Tensor,
     q: Any,

@@ -39,7 +39,8 @@ class _Maker:
         return tensor
 
 
-def _adapter() -> Any:
+def adapter() -> Any:
+    """Tensors, as files see them."""
     from .. import io  # only now: it takes a tenth of the time of importing pullback
 
     return io.Adapter(
@@ -61,7 +62,7 @@ def save(
     """Write any nest of containers, numbers, strings and tensors to a file: safetensors plus JSON, never pickle."""
     from .. import io
 
-    io.save(obj, f, adapter=_adapter())
+    io.save(obj, f, adapter=adapter())
 
 
 @public(method=False)
@@ -77,4 +78,4 @@ def load(
     """Read what `save` wrote, a safetensors file, or PyTorch's `.pt`; no code in the file is ever run."""
     from .. import io
 
-    return io.load(f, map_location, weights_only=True, mmap=mmap, adapter=_adapter())
+    return io.load(f, map_location, weights_only=True, mmap=mmap, adapter=adapter())

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..autocasting import autocasts
 from ..dtypes import BOOL, FLOATS, I64
 from ..errors import DTypeError, RangeError, ShapeError, fail
 from ..ops import indexing as ops
@@ -109,7 +110,6 @@ def _both(name: str) -> Callable[[F], F]:
     """Offer f(x, put, ...), which calls `put(x, dims, index, values, ...)`, as `name` and as `name_`."""
 
     def offer(f: F) -> F:
-        @public(name=name)
         def outside(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if input._array.ndim:
                 return f(input, put_outside, *args, **kwargs)
@@ -120,7 +120,8 @@ def _both(name: str) -> Callable[[F], F]:
             f(self if self._array.ndim else reshape(self, shape=(1,)), put, *args, **kwargs)
             return self
 
-        outside.__doc__ = f.__doc__
+        outside.__name__, outside.__doc__ = name, f.__doc__
+        public()(autocasts(outside))
         inside.__doc__ = f"{name}, written over the tensor itself."
         return f
 

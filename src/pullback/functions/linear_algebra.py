@@ -7,8 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..autocasting import autocasts
 from ..dtypes import FLOATS
 from ..errors import DTypeError, PullbackError, ShapeError, fail
+from ..modes import Switch
 from ..ops import arithmetic as ops
 from ..ops.create import cast, full_like
 from ..ops.matmul import matmul as product
@@ -29,11 +31,16 @@ def _expect(name: str, **ranks: tuple[Tensor, int]) -> None:
         fail(ShapeError, f"{name}: expected {wanted}, but got {given}", "matmul takes any number of dimensions")
 
 
+def _into(out: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Where the result goes decides its type, so autocast keeps out."""
+    with Switch(autocast=None):
+        return write(out, product(a, b))
+
+
 @public()
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product; leading dimensions are batches, 1-D tensors are a row or a column."""
-    result = product(input, other)
-    return result if out is None else write(out, result)
+    return product(input, other) if out is None else _into(out, input, other)
 
 
 @public()
@@ -41,8 +48,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices."""
     if input._array.ndim != 2 or mat2._array.ndim != 2:
         _expect("mm", input=(input, 2), mat2=(mat2, 2))
-    result = product(input, mat2)
-    return result if out is None else write(out, result)
+    return product(input, mat2) if out is None else _into(out, input, mat2)
 
 
 @public()
@@ -56,11 +62,11 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
             f"bmm: the batches differ in size: input {list(input.shape)}, mat2 {list(mat2.shape)}",
             "matmul broadcasts a batch of one",
         )
-    result = product(input, mat2)
-    return result if out is None else write(out, result)
+    return product(input, mat2) if out is None else _into(out, input, mat2)
 
 
 @public()
+@autocasts
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _expect("mv", input=(input, 2), vec=(vec, 1))
@@ -68,9 +74,10 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 
 @public()
+@autocasts
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors' elements."""
-    if input.ndim != 1 or tensor.ndim != 1 or len(input._array) != len(tensor._array):
+    if input.ndim != 1 or tensor.ndim != 1 or input._array.shape != tensor._array.shape:
         fail(
             ShapeError,
             f"dot: 1D tensors of equal length expected, but got {list(input.shape)} and {list(tensor.shape)}",
@@ -137,6 +144,7 @@ def _affine(name: str, input: Tensor, product: Tensor, beta: Any, alpha: Any) ->
 
 
 @public(inplace=True)
+@autocasts
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
 ) -> Tensor:
@@ -146,18 +154,21 @@ def addmm(
 
 
 @public(inplace=True)
+@autocasts
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat @ vec"""
     return _affine("addmv", input, mv(mat, vec), beta, alpha)
 
 
 @public(inplace=True)
+@autocasts
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)"""
     return _affine("addr", input, outer(vec1, vec2), beta, alpha)
 
 
 @public(inplace=True)
+@autocasts
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1, out: Tensor | None = None
 ) -> Tensor:
@@ -167,6 +178,7 @@ def baddbmm(
 
 
 @public(inplace=True)
+@autocasts
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (the sum over the batch of batch1 @ batch2)"""
     return _affine("addbmm", input, sum_(bmm(batch1, batch2), dim=(0,)), beta, alpha)
@@ -207,6 +219,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
 
 @public(method=False)
+@autocasts
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sum products over the last `dims` dimensions of a and the first of b, or over two given lists of dimensions."""
     dims = dims.tolist() if isinstance(dims, Tensor) else dims
@@ -249,6 +262,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 @public()
+@autocasts
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements along `dim` (by default the first dimension of size 3)."""
     if input.ndim != other.ndim:
@@ -276,6 +290,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 
 
 @public()
+@autocasts
 def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     _expect("trace", input=(input, 2))
@@ -303,6 +318,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 
 @public(method=False)
+@autocasts
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The p-norm distance between each row of x1 and each row of x2; batches broadcast."""
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:

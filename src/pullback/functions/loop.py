@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
 from .. import trees
 from ..errors import PullbackError, ShapeError, fail
-from ..ops.joining import stack
+from ..ops import loop
 from .expose import public
 
 
@@ -33,9 +32,12 @@ def scan(
             ShapeError, f"{what}, but they are {sorted(lengths)}", "give all xs one length, or pass length= without xs"
         )
     (steps,) = lengths
-    kind, carry, ys = _shapes(init), init, []
-    for t in builtins.reversed(range(steps)) if reverse else range(steps):
-        given = body(carry, trees.map_tensors(lambda x, t=t: x[t], xs))  # type: ignore[misc]
+    kind, carry = _shapes(init), init
+    ys: list[Any] = []
+
+    def flat(state: Any, x: Any) -> Any:  # the loop knows tuples of arrays only
+        nonlocal carry
+        given = body(_filled(carry, state), _filled(xs, x))
         if not isinstance(given, tuple) or len(given) != 2:
             fail(
                 PullbackError,
@@ -44,24 +46,24 @@ def scan(
             )
         carry, y = given
         if _shapes(carry) != kind:
+            step = steps - 1 - len(ys) if reverse else len(ys)
             fail(
                 ShapeError,
-                f"scan: the carry must keep its shapes and dtypes; step {t} turned {kind} into {_shapes(carry)}",
+                f"scan: the carry must keep its shapes and dtypes; step {step} turned {kind} into {_shapes(carry)}",
                 "start with an init of the final shape and dtype",
             )
         ys.append(y)
-    if reverse:
-        ys.reverse()
-    if not ys:
-        return carry, None
-    columns = zip(*map(trees.tensors, ys), strict=True)
-    return carry, trees.rebuild(ys[0], _filled(ys[0], iter([stack(*column, dim=0) for column in columns])))
+        return tuple(trees.tensors(carry)), tuple(trees.tensors(y))
+
+    _, stacked = loop.scan(flat, tuple(trees.tensors(init)), inputs, steps, reverse)
+    return carry, _filled(ys[0], stacked) if ys else None
 
 
 def _shapes(tree: Any) -> list[Any]:
     return [(str(x.dtype), list(x.shape)) for x in trees.tensors(tree)]
 
 
-def _filled(tree: Any, stacked: Any) -> list[Any]:
-    """The leaves of a nest, tensors replaced by the next of `stacked`."""
-    return [next(stacked) if hasattr(leaf, "_storage") else leaf for leaf in trees.leaves(tree)]
+def _filled(tree: Any, tensors: Any) -> Any:
+    """The same nest, its tensors replaced by these."""
+    following = iter(tensors)
+    return trees.map_tensors(lambda _: next(following), tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autocasting import autocasts
 from ..errors import PullbackError, ShapeError, fail
 from ..ops.arithmetic import abs, div, mul
 from ..ops.norms import norm as norm_
@@ -24,6 +25,7 @@ def vector_norm(
     return given(out, typed(lambda t: fold(norm_, t, dim, keepdim, p=float(ord)), x, dtype))
 
 
+@autocasts
 def matrix_norm(
     A: Tensor,
     ord: Any = "fro",
@@ -81,6 +83,7 @@ def norm(
     return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype, out=out)
 
 
+@autocasts
 def cond(A: Tensor, p: Any = None, *, out: Tensor | None = None) -> Tensor:
     """norm(A) norm(A^-1); for p = None, 2 and -2 the ratio of the extreme singular values."""
     if p in (None, 2, -2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autocasting import autocasts
 from ..errors import PullbackError, ShapeError, fail
 from ..ops import shape as ops
 from ..ops.create import clone
@@ -127,15 +128,30 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         fail(PullbackError, f"pad: there is no mode {mode!r}", "use constant, reflect, replicate or circular")
     if value is not None:
         fail(PullbackError, f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode == "circular" or (mode == "reflect" and len(sizes) == 6):  # autocast leaves these two as they are
+        return _continued(input, pairs, mode)
+    return pad_by_edge(input, pairs, mode)
+
+
+@autocasts
+def pad_by_edge(input: Tensor, pairs: Any, mode: str) -> Tensor:
+    """Continued by mirroring, or by the edge."""
+    return _continued(input, pairs, mode)
+
+
+def _continued(x: Tensor, pairs: Any, mode: str) -> Tensor:
     for d, (before, after) in enumerate(pairs):
         if before or after:
-            input = _pad_with_itself(input, d, before, after, mode)
-    return input
+            x = _pad_with_itself(x, d, before, after, mode)
+    return x
 
 
 def _pad_with_itself(x: Tensor, d: int, before: int, after: int, mode: str) -> Tensor:
     """One dimension continued by mirroring, by its edge, or from its other end."""
     n = x._array.shape[d]
+    if mode == "circular" and min(before, after) < 0:  # goes round what is left
+        x = ops.slice_(x, key=(*(slice(None),) * d, slice(max(-before, 0), n - max(-after, 0))))
+        before, after, n = max(before, 0), max(after, 0), x._array.shape[d]
     if max(before, after) > (n - 1 if mode == "reflect" else n if mode == "circular" else math.inf) or (
         mode == "replicate" and not n
     ):

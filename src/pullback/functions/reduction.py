@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autocasting import autocasts
 from ..dtypes import BOOL, FLOATS
 from ..errors import PullbackError, fail
 from ..ops import reduction as ops
@@ -216,6 +217,7 @@ def norm(
 
 
 @public()
+@autocasts
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""
     return norm(sub(input, other), p)

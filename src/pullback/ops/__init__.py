@@ -23,6 +23,7 @@ from . import (
     pointwise,
     pooling,
     random,
+    recurrence,
     reduction,
     resampling,
     scan,
@@ -31,6 +32,7 @@ from . import (
     sorting,
     special,
     strided,
+    updates,
 )
 from .record import OPS
 

@@ -15,7 +15,17 @@ from .reduction import add_up, count, fractional, keep, maximum_reduce, minimum_
 from .samples import inf, randn
 
 
+def _sum_of_squares(x: Any) -> Any:
+    """By BLAS, which needs no squares in memory, in rows short enough for its error not to grow."""
+    end = x.size - x.size % 4096
+    rows = x[:end].reshape(-1, 4096)
+    return np.vecdot(rows, rows).sum(dtype=np.float64) + np.dot(x[end:], x[end:])
+
+
 def _norm(x: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Any:
+    if p == 2 and dim is None and x.size >= 4096 and x.flags.c_contiguous:
+        total = np.asarray(np.sqrt(_sum_of_squares(x.reshape(-1))), x.dtype)
+        return total.reshape((1,) * x.ndim) if keepdim else total
     if p == 2:
         return np.sqrt(add_up(x * x, dim, keepdim))
     size = np.abs(x)

@@ -13,7 +13,9 @@ nothing else is kept.
 
 What else a record may say: `vjp_all`, one rule that returns the cotangents of all inputs; `decompose`, the op composed
 of others (its pullback too, if there is no rule); `view` or `views`, that results share the input's memory;
-`broadcasts`, that inputs may have been broadcast, which the tape then undoes.
+`broadcasts`, that inputs may have been broadcast, which the tape then undoes; `in_place`, the same for many rows of
+inputs at once, written over the first of them; `zeros=False`, that the rule of an op of several results takes None as
+the cotangent of one that nothing was made of.
 
 Rules are written with ops, and ops take Tensors (recorded) or raw arrays (not recorded). So one rule serves a plain
 backward pass, higher order derivatives, capture and every engine.
@@ -114,7 +116,10 @@ class Op:
         self.views: Callable[..., Any] | None = fields.pop("views", None)
         self.view: bool = fields.pop("view", self.views is not None)
         self.broadcasts: bool = fields.pop("broadcasts", self.infer in (elementwise, comparison))
+        self.zeros: bool = fields.pop("zeros", True)
         self.decompose: Callable[..., Any] | None = fields.pop("decompose", None)
+        self.in_place: Callable[..., Any] | None = fields.pop("in_place", None)
+        self.writes: int = fields.pop("writes", 0)
         self.defaults = _defaults(self.numpy, len(self.inputs), self.variadic)
         self.vjp: dict[str, Rule] = {k: Rule(f, self._sources(f)) for k, f in fields.pop("vjp", {}).items()}
         self.vjp_all: Rule | None = None
@@ -194,6 +199,16 @@ class Op:
                     watch(self, arrays, {}, out)
                 return
         out[...] = self(*arrays)
+
+    def overwrite(self, rows: Sequence[tuple[Any, ...]], params: dict[str, Any], skip: Any = None) -> None:
+        """Run on many rows of NumPy arrays, writing the results over the first of each; if `skip` is not 0, do not."""
+        assert self.in_place is not None
+        if skip is not None and skip.any():
+            return
+        MODES.quietly(self.in_place, rows, **params)
+        for watch in WATCHERS:
+            for row in rows:
+                watch(self, row, params, row)
 
     # -- pulling back ----------------------------------------------------------------------------------------------
 

@@ -114,6 +114,8 @@ def gather_at(x: Any, indices: Any) -> Array:
 
 def max_unpool(x: Any, indices: Any, size: Sequence[int]) -> Array:
     """Put each x at its index into a plane of zeros; the last one stays where several go."""
+    if indices.size and not 0 <= (wrong := indices.max() if indices.min() >= 0 else indices.min()) < prod(size):
+        raise IndexError(f"Found an invalid max index: {wrong} (output volumes are of size {'x'.join(map(str, size))})")
     y = np.zeros((*x.shape[:2], *size), x.dtype)
     y.reshape(-1)[_flat(indices, y.shape)] = x
     return y
