@@ -83,11 +83,16 @@ class Region:
     def run(self, args: Any, kwargs: Any) -> Any:
         """The first time: nodes keep nothing."""
         start = tick()
-        with Switch(pack=self.drop):
+        with Switch(pack=self.drop, autocast=self.autocast()):
             out = self.function(*args, **kwargs)
         self.leaves = [(x._storage, x._storage.version) for x in leaves_above(start, trees.tensors(out))]
         self.finished = True
         return out
+
+    def autocast(self) -> Any:
+        """The surrounding autocast, with no casts kept from outside: each run makes its own."""
+        regime = self.modes["autocast"]
+        return regime and regime.alone()
 
     def drop(self, node: Node) -> None:
         """Take away what a node of the first run saved."""
@@ -116,7 +121,7 @@ class Region:
         self.second = {}
         nodes: list[Node] = []
         try:
-            modes = Switch(**{**self.modes, "grad": True, "pack": nodes.append})
+            modes = Switch(**{**self.modes, "grad": True, "pack": nodes.append, "autocast": self.autocast()})
             with modes, random_state(self.rng), self.surroundings():
                 self.function(*args, **kwargs)
         except Exception as error:

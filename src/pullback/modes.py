@@ -20,6 +20,7 @@ class Modes(threading.local):
         self.inference = False
         self.pack: Any = None  # where nodes put what they save, when not in themselves (checkpoint)
         self.backward = False  # is a backward pass running?
+        self.autocast: Any = None  # gives ops their inputs in other types: (op, inputs) -> inputs
         self.watch: Any = None  # told of each node's pullback: (node, cotangent, [(edge, cotangent)])
         # Overflow, 0/0 and the like give Inf and NaN in silence, as in PyTorch. NumPy's error state is context-local,
         # so ops run in a context of their own and the user's setting stays as it was.

@@ -164,6 +164,8 @@ def edge(x: Tensor) -> Edge | None:
 
 def apply(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op on Tensors, and record it if one of them wants a gradient."""
+    if MODES.autocast is not None:
+        inputs = MODES.autocast(op, inputs)
     arrays: list[Any] = []
     edges: list[Edge | None] = []
     needed, wanted = 1, False  # 1 and then a bit for each input; is any set?
@@ -213,7 +215,7 @@ def leave_node(
         outs[0]._node = node = Node(op, edges, array.shape, array.dtype)
     else:  # each result has a Pick, through which its cotangent comes
         node = Node(op, edges, [t._array.shape for t in outs], [t._array.dtype for t in outs])
-        node.outputs, node.picks = len(outs), {}
+        node.outputs, node.picks, node.zeros = len(outs), {}, op.zeros
         for i, tensor in enumerate(outs):
             if tensor._array.dtype in FLOATS:
                 tensor._node = Pick(node, i, tensor._array)
@@ -311,8 +313,8 @@ def walk(
     wanted = set(targets or ())
     order = reachable([e for e, _ in seeds], None if targets is None else wanted)
     visited = None if targets is None else set(order)
-    before = MODES.grad, MODES.backward
-    MODES.grad, MODES.backward, watch = record, True, MODES.watch
+    before = MODES.grad, MODES.backward, MODES.autocast
+    MODES.grad, MODES.backward, MODES.autocast, watch = record, True, None, MODES.watch
     try:
         for e, g in seeds:
             arrived[e] = add(arrived[e], g) if e in arrived else g
@@ -336,7 +338,7 @@ def walk(
                 if not keep:
                     node.release()
     finally:
-        MODES.grad, MODES.backward = before
+        MODES.grad, MODES.backward, MODES.autocast = before
     return found
 
 

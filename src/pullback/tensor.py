@@ -8,6 +8,7 @@ put on the class by `pullback.functions`; how gradients flow through them is in 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,14 @@ class Storage:
         else:
             fail(PullbackError, f"{type(target).__name__}: writing through a view needs a real view")
         self.wrote()
+
+
+def wrote(storages: Iterable[Storage]) -> None:
+    """Note that all these have changed at once."""
+    now, line = tick(), errors.here()
+    for storage in storages:
+        storage.version += 1
+        storage.written, storage.writer = now, line
 
 
 def check_writable(array: np.ndarray[Any, Any]) -> None:
@@ -185,6 +194,7 @@ class Tensor:
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
     _id = 0  # when it was first used as a leaf, by the clock of the tape
+    _clipped: Any = None  # of a gradient: its version when it was clipped, and where that was
     _cut: Any = None  # how and where the graph was cut here, for why_grad()
     _array: Any
     _storage: Storage

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import random as _random
-from .errors import PullbackError, fail
+from .. import random as _random
+from ..errors import PullbackError, fail
+from . import amp
 
 
 def is_available() -> bool:
