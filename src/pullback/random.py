@@ -18,7 +18,7 @@ from .ops.arithmetic import add
 from .tensor import Tensor, device, wrap
 
 _WORD = 1 << 64
-_TAKING = threading.RLock()  # no two threads draw the same numbers
+TAKING = threading.RLock()  # no two threads draw the same numbers
 
 
 def _signed(value: int) -> int:
@@ -39,7 +39,7 @@ class Generator:
 
     def take(self, blocks: int) -> Any:
         """The state to draw from; the generator itself moves on by `blocks`."""
-        with _TAKING:
+        with TAKING:
             before = self.state._array
             after = add(before, np.array([0, blocks], np.int64))
             self.state = wrap(after) if type(before) is np.ndarray else self._move(after)
