@@ -19,6 +19,9 @@ from .adapter import Array
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 
+TEMPORARY = ".tmp"  # how the names of files end that are being written; they start with a dot
+
+
 class FormatError(PullbackError, ValueError):
     """A file that is damaged, hostile, or of another format."""
 
@@ -56,7 +59,7 @@ def writing(file: Any) -> Iterator[BinaryIO]:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder to save in does not exist; make it first", folder)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with open(temporary, "xb") as opened:
             yield opened
@@ -65,10 +68,21 @@ def writing(file: Any) -> Iterator[BinaryIO]:
         if os.path.exists(path):
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
+        sync_folder(folder)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def sync_folder(folder: str) -> None:
+    """Make a new name in a folder outlast a power cut, where folders can be opened."""
+    if hasattr(os, "O_DIRECTORY"):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remaining(file: BinaryIO) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from . import nest, safetensors, torch_files
+from . import checksums, nest, safetensors, torch_files
 from .adapter import Adapter
 from .binary import FormatError, Source, is_path, reading
 
@@ -24,15 +25,17 @@ OTHERS = {
 }
 
 
-def save(obj: Any, f: Source, *, adapter: Adapter) -> None:
+def save(obj: Any, f: Source, *, adapter: Adapter, facts: Mapping[str, str] | None = None) -> None:
     """Write `obj` to a path, all at once or not at all, or to a binary file.
 
     The file is in safetensors format, so that any reader of it finds the tensors under their names. Tensors that share
-    memory still do when loaded; only the part of a memory that some tensor shows is written.
+    memory still do when loaded; only the part of a memory that some tensor shows is written. With `facts`, which are
+    put into the metadata, everything is checksummed.
     """
     structure, arrays = nest.flatten(obj, adapter)
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    safetensors.write(f, arrays, {"format": FORMAT, "version": VERSION, "structure": text})
+    metadata = {"format": FORMAT, "version": VERSION, "structure": text}
+    safetensors.write(f, arrays, metadata if facts is None else checksums.seal(arrays, {**facts, **metadata}))
 
 
 def load(
@@ -64,6 +67,8 @@ def load(
 
 def _load_safetensors(file: Source, mmap: bool, adapter: Adapter) -> Any:
     arrays, metadata = safetensors.read(file, mmap=mmap)
+    if checksums.SEAL in metadata and not mmap:
+        checksums.verify(arrays, metadata)
     if metadata.get("format") != FORMAT:
         return {name: adapter.from_array(array, False, False) for name, array in arrays.items()}
     if metadata.get("version") != VERSION:

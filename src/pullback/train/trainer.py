@@ -1,0 +1,397 @@
+"""The Trainer: the standard loop. `fit` and `train_step` are all of it; the rest is what they name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from ..amp import GradScaler
+from ..errors import ArgumentError, PullbackError, fail
+from ..functions import PUBLIC
+from ..io.generators import get_states, set_states
+from ..modes import inference_mode, no_grad
+from ..nn.module import Module
+from ..nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
+from ..random import get_rng_state, set_rng_state
+from ..tensor import Tensor
+from .accumulation import Window, accumulate, samples
+from .callbacks import Callback, EarlyStopping, monitored
+from .checkpoints import Batches, Checkpoints, capture, restore
+from .checks import check
+from .curves import Curves
+from .logs import JsonLog, TensorBoardLog
+from .nonfinite import NonFiniteError, diagnose
+from .progress import display
+
+cat = PUBLIC["cat"]
+
+
+class Trainer:
+    """Trains a model.
+
+    `loss` is a module such as nn.CrossEntropyLoss(), called as loss(model(x), y) on batches (x, y); or a function
+    loss(model, batch), which returns the mean loss of the batch, or a dict with it as "loss" and metrics beside it.
+    `count(batch)` is how many terms that mean is over: samples, unless said otherwise.
+
+    Training ends after `epochs` or `steps`, whichever comes first. One step is one update by the optimizer, of
+    `accumulate` batches. With a `folder` the run is logged, and resumes there when started again.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Any,
+        loss: Callable[..., Any],
+        train: Iterable[Any] | None = None,
+        valid: Iterable[Any] | None = None,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        accumulate: int = 1,
+        count: Callable[[Any], Any] = samples,
+        clip: float | None = None,  # the gradient's norm
+        clip_value: float | None = None,  # each of its values
+        autocast: Any = None,  # such as torch.autocast("cpu", torch.bfloat16)
+        scaler: Any = None,
+        scheduler: Any = None,
+        scheduler_per: str | None = None,  # "step", "epoch", or "validation" for ReduceLROnPlateau
+        metrics: dict[str, Callable[[Any, Any], Tensor]] | None = None,  # name -> mean of f(model(x), y)
+        valid_every: int | None = None,  # steps; None: each epoch
+        monitor: str = "valid_loss",
+        mode: str = "min",
+        patience: int | None = None,  # validations without improvement before stopping
+        callbacks: Sequence[Callback] = (),
+        folder: Any = None,
+        checkpoint_every: int | None = None,  # steps; None: each epoch
+        keep: int = 3,
+        log_every: int = 1,
+        tensorboard: bool = False,
+        progress: bool = True,
+        on_nonfinite: str = "stop",  # or "skip" the step
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.valid = model, optimizer, loss, valid
+        self.train: Any = train if train is None or hasattr(train, "state_dict") else Batches(train)
+        self.epochs, self.steps = epochs, steps
+        self.accumulate, self.count = accumulate, count
+        self.clip, self.clip_value = clip, clip_value
+        self.autocast = nullcontext() if autocast is None else autocast
+        self.scaler = GradScaler(enabled=False) if scaler is None else scaler
+        self.scheduler, self.scheduler_per = scheduler, scheduler_per
+        self.metrics = metrics or {}
+        self.valid_every, self.checkpoint_every, self.log_every = valid_every, checkpoint_every, log_every
+        self.monitor, self.mode, self.on_nonfinite = monitor, mode, on_nonfinite
+        self.checkpoints = None if folder is None else Checkpoints(folder, keep, mode=mode)
+
+        self.step = self.epoch = self.skipped = 0  # steps taken, epochs completed, steps left out
+        self.stopped: str | None = None  # why training was stopped early
+        self.validated: int | None = None  # the step of the last validation
+        self.logs: dict[str, Any] = {}  # the latest of each value
+        self._saved: Any = None  # the progress that the last checkpoint has
+        self._ended: int | None = None  # the step at which the last epoch ended
+        self._clock, self._rate = time.perf_counter(), 0.0
+
+        self.callbacks: list[Callback] = list(callbacks)
+        if patience is not None:
+            self.callbacks.insert(0, EarlyStopping(patience, monitor, mode=mode))
+        if folder is not None:
+            self.callbacks += [JsonLog(Path(folder) / "log.jsonl", log_every), Curves(Path(folder))]
+        if tensorboard:
+            self.callbacks.append(TensorBoardLog(folder, log_every))
+        if progress:
+            self.callbacks.append(display())
+        check(self)
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def fit(self, resume: bool | int = True) -> dict[str, Any]:
+        """Train; returns the last values logged. With a folder it goes on from the latest checkpoint there, or from
+        that of the step given; `resume=False` wants a folder without any."""
+        self._start(resume)
+        try:
+            self._tell("on_fit_start")
+            while not self.done:
+                self._tell("on_epoch_start")
+                self.model.train()
+                for window in accumulate(self.train, self.accumulate, self.count):
+                    self.logs |= self.train_step(window)
+                    self._tell("on_step_end", self.logs)
+                    if self._due(self.valid_every):
+                        self._validate()
+                    if self._due(self.checkpoint_every) or self._improved():
+                        self._save()
+                    if self.done:
+                        break
+                else:
+                    self._count_epoch()
+                    if self.valid_every is None:
+                        self._validate()
+                    if self.scheduler_per == "epoch":
+                        self.scheduler.step()
+                    self._tell("on_epoch_end")
+                    if self.checkpoint_every is None or self._improved():
+                        self._save()
+            self._finish()
+            self._tell("on_fit_end")
+        finally:
+            self._tell("close")
+        return self.logs
+
+    def train_step(self, window: Window) -> dict[str, Any]:
+        """One update: the gradient of the mean loss over all batches of the window, clipped; then the optimizer."""
+        buffers = self._buffers()
+        generator, mean = get_rng_state(), 0.0
+        for batch in window:
+            with self.autocast:
+                loss = window.from_mean(self.measure(batch)["loss"])
+            self.scaler.scale(loss).backward()
+            mean = mean + loss.detach().double()
+
+        self.scaler.unscale_(self.optimizer)
+        norm = self._clip()
+        self.step += 1
+        logs = {"step": self.step, "epoch": self.epoch + 1, "loss": float(mean), "lr": self._lr()}
+        logs |= {"grad_norm": float(norm), "samples_per_second": self._speed(window)}
+        if self._finite(logs):
+            self.scaler.step(self.optimizer)
+        else:
+            self._nonfinite(logs, window, generator, buffers)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.scheduler_per == "step":
+            self.scheduler.step()
+        return logs
+
+    def measure(self, batch: Any) -> dict[str, Tensor]:
+        """The batch's mean loss, as "loss", and what the loss function gives beside it."""
+        if isinstance(self.loss, Module):
+            x, y = batch
+            return {"loss": self.loss(self.model(x), y)}
+        found = self.loss(self.model, batch)
+        return found if isinstance(found, dict) else {"loss": found}
+
+    # -- without the loop ------------------------------------------------------------------------------------------
+
+    def learn(self, batch: Any) -> dict[str, Any]:
+        """Online learning: one update on one batch, of one sample if you like. Nothing is logged or saved."""
+        if not self.model.training:
+            self.model.train()
+        self.logs |= self.train_step(Window([batch], self.count))
+        return self.logs
+
+    def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Mean loss and metrics over all batches, in eval mode. Training goes on as if this had not been called."""
+        sums: dict[str, Any] = {}
+        total: Any = 0
+        with self._evaluating():
+            for batch in batches:
+                n = self.count(batch)
+                with self.autocast:
+                    found = self._measure_all(batch)
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach().double() * n
+                total = total + n
+        if not sums:
+            fail(PullbackError, "there was nothing to evaluate: no batch came", "is the data set empty?")
+        return {name: float(value / total) for name, value in sums.items()}
+
+    def predict(self, data: Any, batch_size: int = 256, forward: Callable[[Module, Any], Any] | None = None) -> Any:
+        """The model's outputs in eval mode, joined, for a tensor of inputs or for batches: x, or (x, y) as in training.
+
+        `forward(model, batch)` says how to call the model where that is not model(x).
+        """
+        batches = data.split(batch_size) if isinstance(data, Tensor) else data
+        call = forward or (lambda model, batch: model(batch[0] if isinstance(batch, (tuple, list)) else batch))
+        with self._evaluating(), self.autocast:
+            outputs = [call(self.model, batch) for batch in batches]
+        return cat(outputs) if outputs and all(isinstance(out, Tensor) for out in outputs) else outputs
+
+    def save(self) -> Path:
+        """Write a checkpoint now."""
+        if self.checkpoints is None:
+            fail(PullbackError, "there is nowhere to save", "give the Trainer a folder")
+        self._save()
+        return self.checkpoints.path(self.step)
+
+    def load(self, which: str | int = "latest") -> None:
+        """Continue from a checkpoint of the folder: "latest", "best", or that of a step."""
+        if self.checkpoints is None:
+            fail(PullbackError, "there is nothing to load from", "give the Trainer a folder")
+        restore(self, self.checkpoints.load(which))
+
+    def stop(self, reason: str) -> None:
+        """End training after this step; callbacks call it."""
+        self.stopped = reason
+
+    @property
+    def done(self) -> bool:
+        """Is there nothing left to do?"""
+        limits = ((self.epochs, self.epoch), (self.steps, self.step))
+        return self.stopped is not None or any(limit is not None and n >= limit for limit, n in limits)
+
+    @property
+    def total(self) -> int | None:
+        """How many steps there will be, as far as that is known."""
+        limits = [] if self.steps is None else [self.steps]
+        if self.epochs is not None:
+            with suppress(TypeError):  # data without a length
+                limits.append(self.epochs * -(-len(self.train) // self.accumulate))
+        return min(limits, default=None)
+
+    # -- what the loop names ---------------------------------------------------------------------------------------
+
+    def _start(self, resume: bool | int) -> None:
+        if self.train is None or (self.epochs is None and self.steps is None):
+            what = "fit() needs batches to train on and an end"
+            fail(ArgumentError, what, "give the Trainer train=, and epochs= or steps=")
+        latest = None if self.checkpoints is None else self.checkpoints.latest()
+        if resume is False and latest is not None and self.step == 0:
+            fail(
+                ArgumentError,
+                f"{self.checkpoints} is of an earlier run, and resume=False would write over it",
+                "use another folder, or remove this one",
+            )
+        if type(resume) is int:
+            self.load(resume)
+            assert self.checkpoints is not None
+            self.checkpoints.rewind(resume)
+        elif resume and latest is not None and self.step == 0:
+            self.load()
+        self._clock, self._ended = time.perf_counter(), None
+
+    def _tell(self, event: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *args)
+
+    def _count_epoch(self) -> None:
+        if self._ended == self.step:
+            fail(PullbackError, "a whole epoch gave no batch", "is the data set empty, or smaller than a batch?")
+        self._ended = self.step
+        self.epoch += 1
+
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0
+
+    def _clip(self) -> Tensor:
+        """Clip, and return the gradient's norm as it was before."""
+        params = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.clip is None:
+            norm = get_total_norm([p.grad for p in params])
+        else:
+            norm = clip_grad_norm_(params, self.clip)
+        if self.clip_value is not None:
+            clip_grad_value_(params, self.clip_value)
+        return norm
+
+    def _finite(self, logs: dict[str, Any]) -> bool:
+        """A scaler deals with gradients itself: that they overflow is how it finds its scale."""
+        return math.isfinite(logs["loss"]) and (self.scaler.is_enabled() or math.isfinite(logs["grad_norm"]))
+
+    def _nonfinite(self, logs: dict[str, Any], window: Window, generator: Tensor, buffers: list[Any]) -> None:
+        """Leave this step out, or stop and say which op in which layer is to blame."""
+        what = f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step {self.step}"
+        if self.on_nonfinite == "skip":
+            with no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+            self.skipped += 1
+            self._tell("on_skip", what)
+            return
+        set_rng_state(generator)
+
+        def backward(batch: Any) -> None:
+            with self.autocast:
+                loss = self.measure(batch)["loss"]
+            self.scaler.scale(loss).backward()
+
+        self.optimizer.zero_grad()
+        lines = diagnose(self.model, window.batches, backward)
+        self.optimizer.zero_grad()
+        todo = "lower the learning rate, clip (clip=1.0), or leave such steps out with on_nonfinite='skip'"
+        raise NonFiniteError("\n  ".join([what, *lines, f"this update was not made; {todo}"]))
+
+    def _buffers(self) -> list[Any]:
+        """Copies of running means and the like, for a step that may be left out."""
+        return [(b, b.clone()) for b in self.model.buffers()] if self.on_nonfinite == "skip" else []
+
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _speed(self, window: Window) -> float:
+        """Samples per second, smoothed."""
+        now = time.perf_counter()
+        rate = float(window.total) / (now - self._clock)
+        self._rate = 0.9 * self._rate + 0.1 * rate if self._rate else rate
+        self._clock = now
+        return self._rate
+
+    def _measure_all(self, batch: Any) -> dict[str, Tensor]:
+        """As `measure`, with the metrics."""
+        if not self.metrics:
+            return self.measure(batch)
+        x, y = batch
+        output = self.model(x)
+        return {"loss": self.loss(output, y), **{name: f(output, y) for name, f in self.metrics.items()}}
+
+    def _validate(self) -> None:
+        if self.valid is None:
+            return
+        found = {f"valid_{name}": value for name, value in self.evaluate(self.valid).items()}
+        self.logs |= found
+        self.validated = self.step
+        value = monitored(found, self.monitor)
+        self._tell("on_validation_end", {"step": self.step, "epoch": self.logs["epoch"], **found})
+        if self.scheduler_per == "validation":
+            self.scheduler.step(value)
+        self._clock = time.perf_counter()
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Eval mode without gradients; afterwards modules and random generators are as they were."""
+        generators = get_states()
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with inference_mode():
+                yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            set_states(generators)
+
+    def _metric(self) -> float | None:
+        """The monitored value, if it belongs to this very step."""
+        return float(self.logs[self.monitor]) if self.validated == self.step else None
+
+    def _improved(self) -> bool:
+        """Is this the best step so far, and not saved?"""
+        metric = self._metric()
+        if self.checkpoints is None or metric is None or math.isnan(metric):
+            return False
+        best = self.checkpoints.best()
+        if best is None:
+            return True
+        before = self.checkpoints.metric(best)
+        assert before is not None
+        return metric < before if self.mode == "min" else metric > before
+
+    def _save(self) -> None:
+        if self.checkpoints is not None:
+            path = self.checkpoints.save(self.step, capture(self), self._metric())
+            self._saved = self._progress()
+            self._tell("on_checkpoint", path)
+
+    def _progress(self) -> Any:
+        return self.step, self.epoch, self.stopped, self.validated
+
+    def _finish(self) -> None:
+        """The last step is validated and saved, whenever it came."""
+        if self.step == 0:
+            return
+        if self.validated != self.step:
+            self._validate()
+        if self._saved != self._progress():
+            self._save()
