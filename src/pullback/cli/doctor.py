@@ -1,0 +1,137 @@
+"""`pullback doctor`: what is installed here, and which engine runs."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..tensor import device
+from ..version import __version__
+
+REQUIRED = ("numpy", "ml_dtypes")
+OPTIONAL = ("rich", "matplotlib", "tensorboard", "safetensors", "tokenizers", "jax", "ziglang", "scipy-openblas32")
+FEATURES = ("SSE42", "AVX", "F16C", "FMA3", "AVX2", "AVX512F", "AVX512_SKX", "AVX512_SPR", "NEON", "ASIMDHP", "SVE")
+COMPILERS = ("cc", "gcc", "clang")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the report."""
+    parser = argparse.ArgumentParser(prog="pullback doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    options = parser.parse_args(arguments)
+    found = report()
+    print(json.dumps(found, indent=2) if options.json else as_text(found))
+    return 0
+
+
+def report() -> dict[str, Any]:
+    """All of it, as plain values."""
+    return {
+        "versions": versions(),
+        "cpu": cpu(),
+        "memory": memory(),
+        "blas": blas(),
+        "compiler": compiler(),
+        "devices": list(device.known),
+        "engines": engines(),
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """A line a fact, under a heading for each subject."""
+    lines = []
+    for subject, facts in found.items():
+        lines.append(subject)
+        items = facts.items() if isinstance(facts, dict) else [("", facts)]
+        for name, value in items:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            lines.append(f"  {name:18}{'none' if shown in (None, '') else shown}" if name else f"  {shown}")
+    return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """pullback, Python, what is needed and what is optional."""
+    found = {"pullback": __version__, "python": f"{platform.python_version()} ({sys.executable})"}
+    for name in (*REQUIRED, *OPTIONAL):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed" + ("" if name in REQUIRED else " (optional)")
+    return {**found, "system": f"{platform.system()} {platform.release()} {platform.machine()}"}
+
+
+def cpu() -> dict[str, Any]:
+    """The processor, how much of it this process may use, and what its vector units can do."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
+    return {
+        "model": _first(Path("/proc/cpuinfo"), r"^model name\s*:\s*(.*)$")
+        or platform.processor()
+        or platform.machine(),
+        "cores": f"{os.cpu_count()}, of which this process may use {usable}",
+        "features": [name for name in FEATURES if known.get(name)],
+    }
+
+
+def memory() -> dict[str, Any]:
+    """In GiB; None where the system does not say."""
+    info = Path("/proc/meminfo")
+    total, free = (_first(info, rf"^{name}:\s*(\d+) kB") for name in ("MemTotal", "MemAvailable"))
+    return {name: kb and f"{int(kb) / 2**20:.1f} GiB" for name, kb in (("total", total), ("available", free))}
+
+
+def blas() -> dict[str, Any]:
+    """What multiplies NumPy's matrices, and with how many threads."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    set_by = [f"{name}={os.environ[name]}" for name in os.environ if re.fullmatch(r"\w+_NUM_THREADS", name)]
+    return {"library": f"{built.get('name')} {built.get('version')}", "threads": _threads(), "environment": set_by}
+
+
+def _threads() -> int | None:
+    """Ask the OpenBLAS that is loaded."""
+    maps = Path("/proc/self/maps")
+    for path in sorted(set(re.findall(r"(/\S*openblas\S*)", maps.read_text() if maps.exists() else ""))):
+        library = ctypes.CDLL(path)
+        for name in ("openblas_get_num_threads", "scipy_openblas_get_num_threads"):
+            for suffix in ("", "64_"):
+                if hasattr(library, name + suffix):
+                    return int(getattr(library, name + suffix)())
+    return None
+
+
+def compiler() -> dict[str, Any]:
+    """The C compiler that would be used: the first found."""
+    for name in COMPILERS:
+        if path := shutil.which(name):
+            asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            return {"path": path, "version": asked.stdout.partition("\n")[0]}
+    if util.find_spec("ziglang") is not None:
+        return {"path": f"{sys.executable} -m ziglang cc", "version": metadata.version("ziglang")}
+    return {"path": None, "version": None}
+
+
+def engines() -> dict[str, str]:
+    """Which there are, and which one runs."""
+    return {
+        "numpy": "runs: each op is computed by NumPy when it is called (eager)",
+        "native": "not in this version: there is no compile() yet, so no C is generated",
+        "xla": "not in this version: there is no compile() yet, so JAX is not used",
+    }
+
+
+def _first(path: Path, pattern: str) -> str | None:
+    found = re.search(pattern, path.read_text(), re.MULTILINE) if path.exists() else None
+    return found and found[1]
