@@ -1,98 +1,67 @@
-"""Trains a small network on scikit-learn's handwritten digits.
+"""Trains a small network on scikit-learn's handwritten digits, with the Trainer: progress, a test after each epoch.
 
-Run it from the project's folder with `make train`, or `python examples/train_digits.py`.
+Run it from the project's folder with `make train`, or `python examples/train_digits.py`. With `--folder runs/digits` it
+also keeps checkpoints, a log and a picture of the loss there, and goes on where it was when it is interrupted and
+started again. Expect about 98 % of the unseen digits to be read correctly after a few seconds.
 """
 
-import math
+import argparse
 import sys
-import time
 
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 import pullback as torch
-import pullback.nn.functional as F
 from pullback import nn
+from pullback.train import Trainer
+from pullback.utils.data import DataLoader, TensorDataset
 
-EPOCHS, BATCH, LEARNING_RATE, MOMENTUM = 40, 32, 0.1, 0.9
-HIDDEN = 256
-TEST_SAMPLES = 360
-REQUIRED = 0.95  # it ends near 98 %, give or take a point with the split into training and test digits
-
-
-class MLP(nn.Module):
-    """64 pixels -> hidden units -> 10 digits."""
-
-    def __init__(self):
-        super().__init__()
-        # He initialisation: keeps the variance of what passes through a relu
-        self.w1 = nn.Parameter(torch.randn(64, HIDDEN) * math.sqrt(2 / 64))
-        self.b1 = nn.Parameter(torch.zeros(HIDDEN))
-        self.w2 = nn.Parameter(torch.randn(HIDDEN, 10) * math.sqrt(1 / HIDDEN))
-        self.b2 = nn.Parameter(torch.zeros(10))
-
-    def forward(self, x):
-        return F.relu(x @ self.w1 + self.b1) @ self.w2 + self.b2
+EPOCHS, BATCH, LEARNING_RATE = 20, 32, 0.02
+REQUIRED = 0.95
 
 
 def load():
-    """The digits in a random order, as (train images, train labels), (test images, test labels)."""
+    """The digits (64 pixels from 0 to 1, and which digit it is), 1437 to learn from and 360 to be tested on."""
     digits = load_digits()
-    images = torch.tensor(digits.data, dtype=torch.float32) / 16
-    labels = torch.from_numpy(digits.target)
-    order = torch.randperm(len(labels))
-    test, train = order[:TEST_SAMPLES], order[TEST_SAMPLES:]
-    return (images[train], labels[train]), (images[test], labels[test])
+    images = (digits.data / 16).astype("float32")
+    split = train_test_split(images, digits.target, test_size=360, random_state=0, stratify=digits.target)
+    images, test_images, labels, test_labels = (torch.from_numpy(part) for part in split)
+    return TensorDataset(images, labels), TensorDataset(test_images, test_labels)
 
 
-def count_correct(logits, labels):
-    return (logits.argmax(dim=1) == labels).sum().item()
+def accuracy(logits, labels):
+    return (logits.argmax(dim=1) == labels).float().mean()
 
 
-def show(line, last):
-    """Redraws one line on a terminal; elsewhere prints each line."""
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
-    else:
-        print(line, flush=True)
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Trains a small network on handwritten digits.")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--folder", help="where checkpoints, the log and the curves go, and where to go on from")
+    parser.add_argument("--quick", action="store_true", help="five epochs")
+    options = parser.parse_args(arguments)
+    epochs = 5 if options.quick else options.epochs
 
-
-def train(model, images, labels):
-    parameters = list(model.parameters())
-    velocities = [torch.zeros_like(p) for p in parameters]
-    start = time.perf_counter()
-    for epoch in range(1, EPOCHS + 1):
-        rate = LEARNING_RATE * (EPOCHS + 1 - epoch) / EPOCHS
-        total, correct = 0.0, 0
-        for batch in torch.randperm(len(labels)).split(BATCH):
-            logits = model(images[batch])
-            loss = F.cross_entropy(logits, labels[batch])
-            loss.backward()
-            with torch.no_grad():
-                for p, v in zip(parameters, velocities, strict=True):
-                    v.mul_(MOMENTUM).add_(p.grad)
-                    p -= rate * v
-                    p.grad = None
-            total += loss.item() * len(batch)
-            correct += count_correct(logits, labels[batch])
-
-        seconds = time.perf_counter() - start
-        show(
-            f"epoch {epoch:2}/{EPOCHS}  loss {total / len(labels):.4f}  accuracy {correct / len(labels):6.2%}  "
-            f"{epoch * len(labels) / seconds:,.0f} samples/s  ETA {seconds / epoch * (EPOCHS - epoch):.1f} s",
-            last=epoch == EPOCHS,
-        )
-
-
-def main():
     torch.manual_seed(0)
-    (train_images, train_labels), (test_images, test_labels) = load()
-    model = MLP()
-    train(model, train_images, train_labels)
-    with torch.no_grad():
-        accuracy = count_correct(model(test_images), test_labels) / len(test_labels)
-    print(f"test accuracy {accuracy:.2%} on {len(test_labels)} digits it has not seen")
-    if accuracy < REQUIRED:
+    train, test = (DataLoader(digits, batch_size=BATCH, shuffle=True) for digits in load())
+    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    trainer = Trainer(
+        model,
+        optimizer,
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        train,
+        test,
+        epochs=epochs,
+        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * len(train)),
+        scheduler_per="step",
+        metrics={"accuracy": accuracy},
+        folder=options.folder,
+    )
+    reached = trainer.fit()["valid_accuracy"]
+    print(f"test accuracy {reached:.2%} on {len(test.dataset)} digits it has not seen")
+    if reached < REQUIRED:
         sys.exit(f"This is below {REQUIRED:.0%}, where about 98 % is usual: a gradient may be wrong.")
+    return {"accuracy": reached}
 
 
 if __name__ == "__main__":
