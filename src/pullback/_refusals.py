@@ -14,7 +14,7 @@ REFUSED: dict[str, str] = {
     ),
     **dict.fromkeys(["view_as_real", "view_as_complex", "angle", "stft", "istft"], COMPLEX),
     **dict.fromkeys(["sparse", "sparse_coo_tensor", "sparse_csr_tensor", "sparse_coo", "spmm", "hspmm"], SPARSE),
-    **dict.fromkeys(["onnx", "distributed", "compile", "amp", "autocast", "optim", "multiprocessing"], LATER),
+    **dict.fromkeys(["onnx", "distributed", "compile", "multiprocessing"], LATER),
     "jit": "TorchScript has no counterpart; pullback captures a step from plain Python",
     "classes": "custom C++ classes have no counterpart",
     "ops": "custom C++ operators have no counterpart; write an autograd.Function",
@@ -27,8 +27,26 @@ REFUSED: dict[str, str] = {
 }
 
 
-def explain(name: str) -> NoReturn:
-    """Raise the AttributeError for `pullback.name`."""
-    if name in REFUSED:
-        raise AttributeError(f"pullback has no {name!r}: {REFUSED[name]}")
-    raise AttributeError(f"pullback has no {name!r}. `make surface` lists the PyTorch names that are here")
+REFUSED_LAYERS: dict[str, str] = {
+    "CrossMapLRN2d": "use LocalResponseNorm, which has the same formula",
+    "LinearCrossEntropyOptions": "LinearCrossEntropyLoss has no options of how to compute it",
+    **dict.fromkeys(["intrinsic", "qat", "quantizable", "quantized"], "quantized tensors are not supported"),
+}
+
+REFUSED_ATTENTION: dict[str, str] = {
+    "flex_attention": "pass what score_mod or mask_mod give as attn_mask of scaled_dot_product_attention",
+    "bias": "use attn_mask, or is_causal=True, of scaled_dot_product_attention",
+    "varlen": "pad the sequences, and mask the padding",
+    **dict.fromkeys(
+        [f"{verb}_flash_attention_impl" for verb in ("register", "activate", "restore", "current")]
+        + ["list_flash_attention_impls", "WARN_FOR_UNFUSED_KERNELS"],
+        "there is one kernel of attention and none to choose",
+    ),
+}
+
+
+def explain(name: str, module: str = "pullback", refused: dict[str, str] = REFUSED) -> NoReturn:
+    """Raise the AttributeError for `module.name`."""
+    if name in refused:
+        raise AttributeError(f"{module} has no {name!r}: {refused[name]}")
+    raise AttributeError(f"{module} has no {name!r}. `make surface` lists the PyTorch names that are here")

@@ -24,6 +24,14 @@ class ShapeError(PullbackError, ValueError):
     """The shapes do not fit together."""
 
 
+class ArgumentError(PullbackError, ValueError):
+    """An argument has a value that means nothing here."""
+
+
+class KindError(PullbackError, TypeError):
+    """An argument is of a class that means nothing here."""
+
+
 class DTypeError(PullbackError, TypeError):
     """An op was given a data type it has no meaning for."""
 

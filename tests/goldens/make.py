@@ -1,4 +1,7 @@
-"""Writes the golden files anew from PyTorch; with `--check`, says whether they are what PyTorch gives."""
+"""Writes the golden files anew from PyTorch; with `--check`, says whether they are what PyTorch gives.
+
+Names of files, as `layers_pooling`, limit it to these.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.goldens.store import FOLDER, UNKNOWN, Golden, pack, unpack
+from tests.nn.layers import harness, pytorch
 from tests.ops.harness import Result, assert_same_result, cases_of, half_case, inputs_of, stamp
 from tests.ops.pytorch import evaluate
+from tests.optim import cases as optim
 
 from pullback.dtypes import BF16, F16
 from pullback.ops import OPS
 
 
-def made() -> tuple[dict[str, dict[str, Golden]], list[str]]:
-    """family -> `op/sample` -> what PyTorch gives; and where it fails."""
-    failed: list[str] = []
-    families: dict[str, dict[str, Golden]] = {}
-    for op in [op for op in OPS.values() if op.torch]:
+def made(wanted: set[str]) -> tuple[dict[str, dict[str, Golden]], list[str]]:
+    """file -> `op/sample` or `layer/case` -> what PyTorch gives; and where it fails."""
+    families, failed = pytorch.goldens(f for f in harness.FAMILIES if f"layers_{f}" in wanted or not wanted)
+    for op in [op for op in OPS.values() if op.torch and (op.family in wanted or not wanted)]:
         goldens = families.setdefault(op.family, {})
         for case in cases_of(op.name):
             try:
@@ -33,6 +37,8 @@ def made() -> tuple[dict[str, dict[str, Golden]], list[str]]:
                 except Exception:  # "not implemented for 'Half'"
                     result = UNKNOWN
                 goldens[f"{op.name}/{dtype.name}"] = Golden(stamp(case), result)
+    if "optim" in wanted or not wanted:
+        families["optim"] = optim.goldens()
     return families, failed
 
 
@@ -59,8 +65,9 @@ def differences(fresh: dict[str, Golden], stored: dict[str, Golden]) -> list[str
 
 
 def main() -> int:
-    families, said = made()
-    stored = {path.stem: unpack(path) for path in FOLDER.glob("*.npz")}
+    wanted = set(sys.argv[1:]) - {"--check"}
+    families, said = made(wanted)
+    stored = {path.stem: unpack(path) for path in FOLDER.glob("*.npz") if path.stem in wanted or not wanted}
     changed = {}
     for name in stored.keys() | families.keys():
         if different := differences(families.get(name, {}), stored.get(name, {})):

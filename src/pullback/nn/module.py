@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 from ..dtypes import as_dtype, dtype
-from ..errors import DTypeError, PullbackError, ShapeError, fail
-from ..functions.files import PARAMETER
+from ..errors import ArgumentError, DTypeError, fail
+from ..functions.creation import empty, empty_like
 from ..hooks import Handle
 from ..modes import no_grad
 from ..tensor import Tensor, check_device, device
-from ..views import write
-from .hooks import ModuleHooks
+from .hooks import EVERY_MODULE, ModuleHooks
+from .parameter import Buffer, Parameter, Uninitialized
+from .state import Stateful
+
+__all__ = [
+    "Buffer", "Module", "Parameter", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
+]  # fmt: skip
 
 
-class Parameter(Tensor):
-    """A tensor that, as an attribute of a Module, is one of its parameters."""
-
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
-        self: Any = super().__new__(cls) if data is None else super().__new__(cls, data)
-        self.requires_grad = requires_grad
-        return self
-
-    def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
-
-
-PARAMETER.append(Parameter)
-
-
-class Buffer(Tensor):
-    """A tensor that, as an attribute of a Module, is state that no gradient changes (running means, say)."""
-
-    persistent: bool
-
-    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
-        self: Any = super().__new__(cls) if data is None else super().__new__(cls, data)
-        self.persistent = persistent
-        return self
-
-
-class Module:
+class Module(Stateful):
     """The base of all layers and models: define `__init__` and `forward`."""
 
     training: bool = True
+    call_super_init = False  # does __init__ pass its arguments on, to a class that comes after Module?
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
-    _passing: set[str]  # buffers that are not part of state_dict
+    _non_persistent_buffers_set: set[str]
     _hooks: ModuleHooks | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name in _WHAT:
             object.__setattr__(self, name, {})
-        object.__setattr__(self, "_passing", set())
+        object.__setattr__(self, "_non_persistent_buffers_set", set())
         self.training = True
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+        elif args or kwargs:
+            fail(DTypeError, f"Module.__init__() takes no arguments, but {type(self).__name__} passed some to it")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
@@ -68,22 +52,33 @@ class Module:
 
     # -- hooks -----------------------------------------------------------------------------------------------------
 
-    def _hook(self, kind: str, hook: Any, prepend: bool) -> Handle:
-        if self._hooks is None:
+    def _hook(self, kind: str, hook: Any, prepend: bool = False) -> Handle:
+        if "_hooks" not in vars(self):
             self._hooks = ModuleHooks()
+        assert self._hooks is not None
         return self._hooks.add(kind, hook, prepend)
 
     def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
         """Before each forward, `hook(module, args)` may return other args."""
         return self._hook("before", (hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+    def register_forward_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
         """After each forward, `hook(module, args, output)` may return another output."""
-        return self._hook("after", (hook, with_kwargs), prepend)
+        return self._hook("after", (hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> Handle:
+        """When gradients have reached the outputs, `hook(module, grad_output)` may return another grad_output."""
+        return self._hook("backward_before", hook, prepend)
 
     def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> Handle:
         """When gradients have passed, `hook(module, grad_input, grad_output)` may return another grad_input."""
         return self._hook("backward", hook, prepend)
+
+    def register_backward_hook(self, hook: Any) -> Handle:
+        """The older name; grad_input is that of the module's inputs here, not of its last op's."""
+        return self.register_full_backward_hook(hook)
 
     # -- attributes ------------------------------------------------------------------------------------------------
 
@@ -106,17 +101,20 @@ class Module:
         if table not in vars(self):
             raise AttributeError(f"cannot assign {name!r} before Module.__init__() call: call super().__init__() first")
         if name not in vars(self)[table]:
+            if table != "_modules" and hasattr(type(self), name):  # which would hide it
+                raise KeyError(f"attribute {name!r} already exists: the class {type(self).__name__} has it")
             self._forget(name)
-        self._passing.discard(name)
+        self._non_persistent_buffers_set.discard(name)
         vars(self)[table][name] = value
         if isinstance(value, Buffer) and not value.persistent:
-            self._passing.add(name)
+            self._non_persistent_buffers_set.add(name)
 
     def __getattr__(self, name: str) -> Any:
-        held = self._holder(name)
-        if held is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return held[name]
+        own = self.__dict__
+        for table in _WHAT:
+            if table in own and name in own[table]:
+                return own[table][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
         if self._holder(name) is None:
@@ -125,7 +123,11 @@ class Module:
             self._forget(name)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        names = {*super().__dir__(), *self._parameters, *self._buffers, *self._modules}
+        return sorted(name for name in names if not name[0].isdigit())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def _holder(self, name: str) -> dict[str, Any] | None:
         """The table that has an attribute of this name."""
@@ -137,7 +139,7 @@ class Module:
 
     def _forget(self, name: str) -> None:
         vars(self).pop(name, None)
-        self._passing.discard(name)
+        self._non_persistent_buffers_set.discard(name)
         for table in (self._parameters, self._buffers, self._modules):
             table.pop(name, None)
 
@@ -149,7 +151,7 @@ class Module:
         """Add a tensor that is state but no parameter; only persistent ones are in state_dict."""
         self._register("_buffers", name, tensor)
         if not persistent:
-            self._passing.add(name)
+            self._non_persistent_buffers_set.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule."""
@@ -169,7 +171,7 @@ class Module:
         kind = {"_parameters": Parameter, "_modules": Module, "_buffers": Tensor}[table]
         if value is not None and not isinstance(value, kind):
             fail(DTypeError, f"cannot register {type(value).__name__} as {name!r}, {_WHAT[table]}", _ASSIGN[table])
-        self._passing.discard(name)
+        self._non_persistent_buffers_set.discard(name)
         vars(self)[table][name] = value
 
     # -- what it is made of ----------------------------------------------------------------------------------------
@@ -229,9 +231,9 @@ class Module:
         """The modules directly below this one."""
         return (child for _, child in self.named_children())
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
-        return (module for _, module in self.named_modules())
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def get_submodule(self, target: str) -> Module:
         """The module at a dotted path."""
@@ -241,6 +243,16 @@ class Module:
                 raise AttributeError(f"{type(self).__name__} has no module {target!r}: there is no {name!r} on the way")
             module = module._modules[name]
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a dotted path; `strict`: only in place of another."""
+        path, _, name = target.rpartition(".")
+        if not isinstance(module, Module) or not name:
+            fail(ArgumentError, f"set_submodule needs a path and a Module, got {target!r} and {type(module).__name__}")
+        parent = self.get_submodule(path)
+        if (strict or hasattr(parent, name)) and not isinstance(getattr(parent, name, None), Module):
+            raise AttributeError(f"{type(self).__name__} has no module {target!r} to be replaced")
+        setattr(parent, name, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""
@@ -259,121 +271,107 @@ class Module:
 
     # -- changing all of it ----------------------------------------------------------------------------------------
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
         """fn(module) for every module below, then for this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Training mode, for this and all below."""
-        for module in self.modules():
-            module.training = mode
+        if not isinstance(mode, bool):
+            fail(ArgumentError, f"training mode is expected to be boolean, not {type(mode).__name__}")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Evaluation mode, for this and all below."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether all parameters want gradients."""
         for p in self.parameters():
             p.requires_grad = requires_grad
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
+        """Forget the gradients of all parameters, or fill them with 0."""
         for p in self.parameters():
-            if p.grad is not None:
-                p.grad = None if set_to_none else p.grad.detach().zero_()
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.detach_().zero_()
 
-    def to(self, *args: Any, **kwargs: Any) -> Module:
-        """Floating parameters and buffers to a dtype; they stay the same objects."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Every parameter, its gradient, and every buffer becomes fn of it, and stays the same object."""
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        with no_grad():
+            for t in (*self._parameters.values(), *self._buffers.values()):
+                for each in (t, None if t is None else t._grad):
+                    if isinstance(each, Uninitialized):
+                        each.pending = fn(empty(0, dtype=each.pending)).dtype
+                    elif each is not None and (new := fn(each)) is not each:
+                        setattr(each, "data", new)
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """`to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`: what is floating point changes dtype."""
         target: Any = kwargs.get("dtype")
-        for a in args:
+        for a in (*args, kwargs.get("tensor")):
             if isinstance(a, Tensor):
                 target = a.dtype
             elif isinstance(a, (str, device)):
                 check_device(a)
             elif a is not None and not isinstance(a, bool):
                 target = as_dtype(a)
-        if "device" in kwargs:
-            check_device(kwargs["device"])
+        check_device(kwargs.get("device"))
         return self if target is None else self._convert(as_dtype(target))
 
-    def _convert(self, target: dtype) -> Module:
+    def _convert(self, target: dtype) -> Self:
         if not target.is_floating_point:
-            fail(PullbackError, f"a module's parameters are floating point numbers and cannot become {target}")
+            fail(DTypeError, f"a module's parameters are floating point numbers and cannot become {target}")
         return self._apply(lambda t: t.to(target) if t.dtype.is_floating_point else t)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Module:
-        """Every parameter, its gradient, and every buffer becomes fn of it, in place."""
-        with no_grad():
-            for t in [*self.parameters(), *self.buffers()]:
-                _become(t, fn(t))
-                if t._grad is not None:
-                    _become(t._grad, fn(t._grad))
-        return self
+    def type(self, dst_type: Any) -> Self:
+        """All parameters and buffers, whatever they are, as this type."""
+        return self._apply(lambda t: t.type(dst_type))
 
-    def float(self) -> Module:
+    def float(self) -> Self:
         """To float32."""
         return self._convert(dtype.by_name["float32"])
 
-    def double(self) -> Module:
+    def double(self) -> Self:
         """To float64."""
         return self._convert(dtype.by_name["float64"])
 
-    def half(self) -> Module:
+    def half(self) -> Self:
         """To float16."""
         return self._convert(dtype.by_name["float16"])
 
-    def bfloat16(self) -> Module:
+    def bfloat16(self) -> Self:
         """To bfloat16."""
         return self._convert(dtype.by_name["bfloat16"])
 
-    def cpu(self) -> Module:
+    def cpu(self) -> Self:
         """Already there."""
         return self
 
-    # -- state -----------------------------------------------------------------------------------------------------
+    def cuda(self, device: Any = None) -> Self:
+        """There is no CUDA device here."""
+        return self.to("cuda")
 
-    def _state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Parameters and persistent buffers by name, as they stand: in the order of the tree."""
-        for path, module in self.named_modules(prefix=prefix, remove_duplicate=False):
-            for name, t in [*module._parameters.items(), *module._buffers.items()]:
-                if t is not None and name not in module._passing:
-                    yield _join(path, name), t
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Parameters and buffers as they are, with arbitrary values."""
+        check_device(device)
+        return self._apply(lambda t: empty_like(t), recurse)
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
-        """Name to tensor, for saving. The tensors share memory with the module's."""
-        return OrderedDict((prefix + name, t if keep_vars else t.detach()) for name, t in self._state())
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Missing:
-        """Copy a state_dict into this module; `strict`: with exactly its names."""
-        own = dict(self._state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        wrong = [
-            f"size mismatch for {name}: copying {list(state_dict[name].shape)}, the module has {list(t.shape)}"
-            for name, t in own.items()
-            if name in state_dict and state_dict[name].shape != t.shape
-        ]
-        if strict and missing:
-            wrong.append("Missing key(s) in state_dict: " + ", ".join(map(repr, missing)))
-        if strict and unexpected:
-            wrong.append("Unexpected key(s) in state_dict: " + ", ".join(map(repr, unexpected)))
-        if wrong:
-            fail(
-                ShapeError,
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n    " + "\n    ".join(wrong),
-                "compare print(model) of both sides",
-            )
-        with no_grad():
-            for name, t in own.items():
-                if name in state_dict:
-                    write(t, state_dict[name])
-        return Missing(missing, unexpected)
+    def share_memory(self) -> Self:
+        """Let processes that are forked from here on share the parameters and buffers."""
+        return self._apply(lambda t: t.share_memory_())
 
     # -- looks -----------------------------------------------------------------------------------------------------
 
@@ -386,27 +384,13 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [line for line in self.extra_repr().split("\n") if line]
-        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items()]
-        if not children and len(lines) <= 1:
-            return f"{self._get_name()}({''.join(lines)})"
-        return f"{self._get_name()}(\n  " + "\n  ".join([*lines, *children]) + "\n)"
+        children = [f"({name}): {child!r}" for name, child in self._modules.items()]
+        return f"{self._get_name()}({indented([*lines, *children]) if children or len(lines) > 1 else ''.join(lines)})"
 
 
-class Missing(tuple[list[str], list[str]]):
-    """The names that load_state_dict did not find, and those it had no place for."""
-
-    def __new__(cls, missing: list[str], unexpected: list[str]) -> Missing:
-        return super().__new__(cls, (missing, unexpected))
-
-    missing_keys = property(lambda self: self[0])
-    unexpected_keys = property(lambda self: self[1])
-
-    def __repr__(self) -> str:
-        return (
-            "<All keys matched successfully>"
-            if not any(self)
-            else f"_IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
-        )
+def indented(lines: list[str]) -> str:
+    """The lines, each on its own and two spaces further in; nothing for none."""
+    return "".join("\n  " + line.replace("\n", "\n  ") for line in lines) + ("\n" if lines else "")
 
 
 def _kind(value: Any) -> str | None:
@@ -434,7 +418,29 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _become(t: Tensor, value: Tensor) -> None:
-    """t's content is value's, in memory of its own; t stays the same object."""
-    if value is not t:
-        t._array, t._storage = value._array, value._storage
+# -- hooks on all modules ----------------------------------------------------------------------------------------------
+
+
+def _everywhere(kind: str, hook: Any) -> Handle:
+    Module._hooks = EVERY_MODULE
+    return EVERY_MODULE.add(kind, hook)
+
+
+def register_module_forward_pre_hook(hook: Any) -> Handle:
+    """Before each forward of any module: `hook(module, args)`."""
+    return _everywhere("before", (hook, False))
+
+
+def register_module_forward_hook(hook: Any, *, with_kwargs: bool = False, always_call: bool = False) -> Handle:
+    """After each forward of any module: `hook(module, args, output)`."""
+    return _everywhere("after", (hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_pre_hook(hook: Any) -> Handle:
+    """When gradients have reached the outputs of any module: `hook(module, grad_output)`."""
+    return _everywhere("backward_before", hook)
+
+
+def register_module_full_backward_hook(hook: Any) -> Handle:
+    """When gradients have passed any module: `hook(module, grad_input, grad_output)`."""
+    return _everywhere("backward", hook)

@@ -53,9 +53,16 @@ from .convolution import (
     fold,
     unfold,
 )
+from .ctc import ctc_loss
 from .dense import bilinear, linear, scaled_dot_product_attention
 from .dropouts import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .embeddings import embedding, embedding_bag
+from .fractional import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -66,6 +73,7 @@ from .losses import (
     huber_loss,
     kl_div,
     l1_loss,
+    linear_cross_entropy,
     margin_ranking_loss,
     mse_loss,
     multi_margin_loss,
@@ -78,6 +86,7 @@ from .losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from .multihead import multi_head_attention_forward
 from .normalization import (
     batch_norm,
     cosine_similarity,
@@ -169,6 +178,7 @@ __all__ = [
     "bilinear",
     "linear",
     "scaled_dot_product_attention",
+    "multi_head_attention_forward",
     "alpha_dropout",
     "dropout",
     "dropout1d",
@@ -181,11 +191,13 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
     "multi_margin_loss",
@@ -210,6 +222,10 @@ __all__ = [
     "channel_shuffle",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",

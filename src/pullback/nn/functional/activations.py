@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...autocasting import autocasts
 from ...dtypes import FLOATS
 from ...errors import PullbackError, fail
 from ...functions.expose import in_place
@@ -43,6 +44,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return update(input, out) if inplace else out
 
 
+@autocasts
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight * x, with one weight or one for each channel (dim 1)."""
     channels = input.shape[1] if input.ndim > 1 else 1

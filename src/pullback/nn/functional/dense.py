@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...dtypes import BOOL
+from ...autocasting import autocasts
+from ...dtypes import BOOL, F32
 from ...errors import DTypeError, PullbackError, ShapeError, fail
 from ...functions.einsum import einsum
 from ...ops.arithmetic import add
 from ...ops.attention import attention, attention_in_steps
+from ...ops.create import cast
 from ...ops.matmul import linear as linear_op
 from ...ops.matmul import matmul
 from ...ops.record import broadcast
@@ -26,6 +28,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out if bias is None else add(out, bias)
 
 
+@autocasts
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x1^T weight[o] x2 + bias[o], for each output o."""
     if input1.shape[:-1] != input2.shape[:-1] or weight.shape[1:] != (input1.shape[-1], input2.shape[-1]):
@@ -39,6 +42,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return out if bias is None else add(out, bias)
 
 
+@autocasts
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -98,10 +102,12 @@ class _Shape:
 
 
 def _checked_mask(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    if mask.npdtype not in (BOOL, query.npdtype):
+    if mask.npdtype == F32 != query.npdtype:  # it goes with queries of any type
+        mask = cast(mask, dtype=query.npdtype)
+    elif mask.npdtype not in (BOOL, query.npdtype):
         fail(
             DTypeError,
-            f"Expected attn_mask dtype to be bool or to match query dtype, but got {mask.dtype} and query "
+            f"Expected attn_mask dtype to be bool or float32 or to match query dtype, but got {mask.dtype} and query "
             f"{query.dtype}",
             "mask.bool() or mask.to(query.dtype)",
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...dtypes import FLOATS
+from ...dtypes import FLOATS, bool_
 from ...errors import DTypeError, PullbackError, ShapeError, fail
-from ...functions.creation import arange
+from ...functions.conversion import known
+from ...functions.creation import arange, zeros
+from ...functions.sorting import searchsorted
 from ...modes import no_grad
 from ...ops import indexing as ops
 from ...ops.arithmetic import div, mul
-from ...ops.compare import clamp, where
-from ...ops.create import cast
+from ...ops.compare import clamp, logical_and, where
 from ...ops.extremes import max_along
 from ...ops.reduction import sum as sum_
 from ...tensor import Tensor
@@ -47,11 +48,9 @@ def embedding(
 def shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
     """Scale the rows that index names down to max_norm, in place."""
     with no_grad():
-        rows = index.reshape(-1).unique()
-        chosen = weight[rows]
-        norms = chosen.norm(norm_type, 1, keepdim=True)
-        shorter = mul(chosen, div(max_norm, norms + 1e-7))
-        write(weight, weight.index_copy(0, rows, where(norms > max_norm, shorter, chosen)))
+        used = zeros(weight.shape[0], 1, dtype=bool_).index_fill(0, index.reshape(-1), True)
+        norms = weight.norm(norm_type, 1, keepdim=True)
+        write(weight, where(logical_and(used, norms > max_norm), mul(weight, div(max_norm, norms + 1e-7)), weight))
 
 
 def embedding_bag(
@@ -80,47 +79,50 @@ def embedding_bag(
             ShapeError,
             f"embedding_bag: a 1-D input needs offsets and a 2-D one has none; input has shape {list(input.shape)}",
         )
-    present: Any = None
-    if offsets is not None:
-        places, present = _rectangle(input, offsets, include_last_offset)
-        input = input[places] if input.numel() else cast(places, dtype=input.npdtype)
-        per_sample_weights = None if per_sample_weights is None else per_sample_weights[places]
-    if padding_idx is not None:
-        padding_idx %= weight.shape[0]
-        real = input != padding_idx
-        present = real if present is None else present & real
-    if 0 in input.shape:
-        return sum_(weight[:0], dim=(0,)) * weight.new_ones(input.shape[0], 1)
-    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    beside = None if present is None else present.unsqueeze(2)
-    if mode == "max":
-        if beside is None:
-            return max_along(rows, dim=1)[0]
-        top = max_along(where(beside, rows, -inf), dim=1)[0]
-        return where(present.any(1, keepdim=True), top, 0.0)
+    rows: Any = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if per_sample_weights is not None:
-        rows = mul(rows, per_sample_weights.unsqueeze(2))
-    total = sum_(rows if beside is None else where(beside, rows, 0.0), dim=(1,))
+        rows = mul(rows, per_sample_weights.unsqueeze(-1))
+    real = None if padding_idx is None else input != padding_idx % weight.shape[0]
+    mode = mode if input.numel() else "sum"  # a bag of nothing is 0 in every mode
+    if offsets is None:
+        return _of_rows(rows, real, mode)
+    out = _of_stretches(rows, real, _bags(input.shape[0], offsets, include_last_offset), offsets.shape[0], mode)
+    return out[:-1] if include_last_offset else out
+
+
+def _of_rows(rows: Any, real: Any, mode: str) -> Tensor:
+    """A bag is rows[i]; only the real ones count."""
+    if mode == "max":
+        top = max_along(_only(real, rows, -inf), dim=1)[0]
+        return top if real is None else where(real.any(1, keepdim=True), top, 0.0)
+    total = sum_(_only(real, rows, 0.0), dim=(1,))
     if mode == "sum":
         return total
-    count = (
-        input.shape[1]
-        if present is None
-        else clamp(cast(sum_(present, dim=(1,), keepdim=True), dtype=weight.npdtype), 1.0, None)
-    )
-    return div(total, count)
+    return div(total, rows.shape[1] if real is None else clamp(real.sum(1, keepdim=True), 1, None))
 
 
-def _rectangle(input: Tensor, offsets: Tensor, include_last: bool) -> tuple[Tensor, Tensor]:
-    """Places of a 1-D input as one row a bag, the shorter ones filled up with 0, and where they are not filled up."""
-    total = input.shape[0]
-    starts = offsets[:-1] if include_last else offsets
-    if offsets.numel() and (offsets[0].item() != 0 or offsets[-1].item() > total):
-        fail(PullbackError, f"embedding_bag: offsets must begin with 0 and stay within the input's length {total}")
-    ends = offsets[1:] if include_last else [*offsets[1:].tolist(), total]
-    ends = ends if isinstance(ends, Tensor) else starts.new_tensor(ends[-starts.numel() :] if starts.numel() else [])
-    lengths = ends - starts
-    longest = int(lengths.max().item()) if lengths.numel() else 0
-    step: Any = arange(longest).unsqueeze(0)
-    present = step < lengths.unsqueeze(1)
-    return where(present, starts.unsqueeze(1) + step, 0), present
+def _of_stretches(rows: Any, real: Any, bag: Any, bags: int, mode: str) -> Tensor:
+    """A bag is the rows i with the same bag[i]; only the real ones count."""
+    count = bag.new_zeros(bags).index_add(0, bag, bag.new_ones(bag.shape) if real is None else real.long())
+    shape, count = (bags, rows.shape[1]), count.unsqueeze(1)
+    if mode == "max":
+        top = rows.new_full(shape, -inf).scatter_reduce(
+            0, bag.unsqueeze(1).expand(rows.shape), _only(real, rows, -inf), "amax"
+        )
+        return where(count > 0, top, 0.0)
+    total: Tensor = rows.new_zeros(shape).index_add(0, bag, _only(real, rows, 0.0))
+    return total if mode == "sum" else div(total, clamp(count, 1, None))
+
+
+def _only(real: Any, rows: Any, other: float) -> Any:
+    return rows if real is None else where(real.unsqueeze(-1), rows, other)
+
+
+def _bags(total: int, offsets: Tensor, include_last: bool) -> Any:
+    """For each place of a 1-D input the number of its bag."""
+    if known(offsets) and offsets.numel():
+        if offsets[0].item() != 0 or offsets[-1].item() > total:
+            fail(PullbackError, f"embedding_bag: offsets must begin with 0 and stay within the input's length {total}")
+        if include_last and offsets[-1].item() != total:
+            fail(PullbackError, f"embedding_bag: with include_last_offset, the last of them must be the length {total}")
+    return searchsorted(offsets, arange(total), right=True) - 1

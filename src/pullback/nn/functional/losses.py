@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ...autocasting import autocasts
 from ...dtypes import FLOATS
-from ...errors import GradientError, PullbackError, ShapeError, fail
+from ...errors import ArgumentError, GradientError, PullbackError, ShapeError, fail
+from ...functions.conversion import known
 from ...functions.creation import arange
 from ...ops.activation import logsigmoid, relu
 from ...ops.arithmetic import abs, add, div, mul, neg, square, sub
@@ -22,7 +24,8 @@ from ...ops.reduction import sum as sum_
 from ...ops.shape import reshape
 from ...ops.softmax import log_softmax
 from ...tensor import Tensor
-from .normalization import pairwise_distance
+from .dense import linear
+from .normalization import at_least, pairwise_distance
 
 
 def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
@@ -69,6 +72,7 @@ def _warn_if_broadcast(input: Tensor, target: Tensor) -> None:
 # -- distances between numbers -----------------------------------------------------------------------------------------
 
 
+@autocasts
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -82,6 +86,7 @@ def mse_loss(
     return _weighted(square(sub(input, target)), weight, reduction, size_average, reduce)
 
 
+@autocasts
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -95,6 +100,7 @@ def l1_loss(
     return _weighted(abs(sub(input, target)), weight, reduction, size_average, reduce)
 
 
+@autocasts
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -113,6 +119,7 @@ def smooth_l1_loss(
     )
 
 
+@autocasts
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -130,6 +137,7 @@ def _quadratic_then_linear(apart: Tensor, knee: float) -> Tensor:
     return mul(q, sub(apart, mul(q, 0.5)))
 
 
+@autocasts
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -161,10 +169,9 @@ def gaussian_nll_loss(
             var = var.unsqueeze(-1)
         elif var.shape != (*input.shape[:-1], 1):
             fail(ShapeError, f"var is of incorrect size: {list(var.shape)} beside input {list(input.shape)}")
-    if (var < 0).any():
+    if known(var) and (var < 0).any():
         fail(PullbackError, "var has negative entry/entries")
-    fixed = var.detach()  # the gradient passes as if nothing had been clamped
-    var = where(fixed < eps, add(sub(var, fixed), eps), var)
+    var = at_least(var, eps)
     loss = mul(add(log(var), div(square(sub(input, target)), var)), 0.5)
     return _reduced(add(loss, 0.5 * math.log(2 * math.pi)) if full else loss, reduction)
 
@@ -177,6 +184,7 @@ def _fixed(weight: Tensor | None) -> None:
         fail(GradientError, "class weights have no gradient and cannot require one", "pass weight.detach()")
 
 
+@autocasts
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -216,6 +224,40 @@ def cross_entropy(
     return div(sum_(loss), loss._array.size) if reduction == "mean" else _reduced(loss, reduction)
 
 
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """cross_entropy(input @ linear_weight^T + linear_bias), for weights (classes, in) or (classes, *sizes, in)."""
+    if options is not None:
+        fail(ArgumentError, "linear_cross_entropy: there are no options of how to compute it", "leave `options` out")
+    each, features = linear_weight.shape[:-1], linear_weight.shape[-1]
+    if input.ndim not in (1, 2) or input.shape[-1] != features or (input.ndim == 1 and len(each) > 1):
+        fail(
+            ShapeError,
+            f"linear_cross_entropy: input {list(input.shape)} does not fit linear_weight {list(linear_weight.shape)}",
+        )
+    if linear_bias is not None and linear_bias.shape != each:
+        fail(ShapeError, f"expected linear_bias shape {list(each)}, got {list(linear_bias.shape)}")
+    logits = linear(
+        input, linear_weight.reshape(-1, features), None if linear_bias is None else linear_bias.reshape(-1)
+    ).reshape(*input.shape[:-1], *each)
+    if ignore_index is not None and target.shape == logits.shape:
+        fail(ArgumentError, "ignore_index cannot be specified when target contains probabilities")
+    return cross_entropy(
+        logits, target, weight, None, -100 if ignore_index is None else ignore_index, None, reduction, label_smoothing
+    )
+
+
+@autocasts
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -236,6 +278,7 @@ def nll_loss(
     return nll(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
 
 
+@autocasts
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -251,6 +294,7 @@ def kl_div(
     return _reduced(loss, reduction, size_average, reduce)
 
 
+@autocasts
 def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -270,6 +314,7 @@ def binary_cross_entropy(
     return _reduced(loss if weight is None else mul(loss, weight), reduction, size_average, reduce)
 
 
+@autocasts
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -297,6 +342,7 @@ def binary_cross_entropy_with_logits(
 # -- margins -----------------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -310,6 +356,7 @@ def hinge_embedding_loss(
     return _reduced(add(apart, where(ne(target, -1), input, 0.0)), reduction, size_average, reduce)
 
 
+@autocasts
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -330,6 +377,7 @@ def margin_ranking_loss(
     return _reduced(loss, reduction, size_average, reduce)
 
 
+@autocasts
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -353,6 +401,7 @@ def cosine_embedding_loss(
     return _reduced(loss, reduction, size_average, reduce)
 
 
+@autocasts
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -374,6 +423,7 @@ def multilabel_soft_margin_loss(
     return _reduced(mean_op(loss, dim=(input.ndim - 1,)), reduction, size_average, reduce)
 
 
+@autocasts
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -398,6 +448,7 @@ def multi_margin_loss(
     return _reduced(div(sum_(loss, dim=(input.ndim - 1,)), classes), reduction, size_average, reduce)
 
 
+@autocasts
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -419,6 +470,7 @@ def multilabel_margin_loss(
     return _reduced(div(sum_(where(counted, margins, 0.0), dim=(n - 1, n)), classes), reduction, size_average, reduce)
 
 
+@autocasts
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...autocasting import autocasts
 from ...dtypes import HALVES, finfo, float32
 from ...errors import PullbackError, ShapeError, fail
 from ...functions.creation import triu_indices
 from ...modes import no_grad
 from ...ops import normalization as ops
 from ...ops.arithmetic import add, div, mul, square, sub
-from ...ops.compare import clamp
+from ...ops.compare import clamp, where
 from ...ops.create import cast
 from ...ops.norms import norm
 from ...ops.pointwise import pow, rsqrt
@@ -206,12 +207,19 @@ def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, o
     return result if out is None else write(out, result)
 
 
+@autocasts
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along dim, no norm taken smaller than eps."""
     n = max(x1.ndim, x2.ndim)
     dim = normal_dim(dim, n) - n  # from the end, so that it means the same in both
-    one, other = (div(x, clamp(norm(x, p=2.0, dim=(dim + x.ndim,), keepdim=True), eps, None)) for x in (x1, x2))
+    one, other = (div(x, at_least(norm(x, p=2.0, dim=(dim + x.ndim,), keepdim=True), eps)) for x in (x1, x2))
     return mul(one, other).sum(dim)
+
+
+def at_least(x: Tensor, bound: float) -> Tensor:
+    """max(x, bound), with a gradient as if nothing had been clamped."""
+    fixed = x.detach()
+    return where(fixed < bound, add(sub(x, fixed), bound), x)
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
@@ -220,6 +228,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return norm(apart, p=float(p), dim=(apart.ndim - 1,), keepdim=keepdim)
 
 
+@autocasts
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances between all pairs of rows."""
     if input.ndim != 2:

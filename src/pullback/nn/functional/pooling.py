@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...autocasting import autocasts
 from ...dtypes import BOOL, FLOATS, I64
-from ...errors import DTypeError, PullbackError, RangeError, ShapeError, fail
+from ...errors import DTypeError, PullbackError, ShapeError, fail
 from ...functions.expose import public
 from ...ops import pooling as ops
 from ...tensor import Tensor
@@ -130,6 +131,7 @@ def max_pool2d_with_indices(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@autocasts
 def max_pool3d_with_indices(
     input: Tensor,
     kernel_size: Any,
@@ -174,6 +176,7 @@ def max_pool2d(
 
 
 @public(method=False)
+@autocasts
 def max_pool3d(
     input: Tensor,
     kernel_size: Any,
@@ -211,6 +214,7 @@ def adaptive_max_pool2d_with_indices(
     return _adaptive_max_pool(2, input, output_size)
 
 
+@autocasts
 def adaptive_max_pool3d_with_indices(
     input: Tensor, output_size: Any, return_indices: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -230,6 +234,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return pooled if return_indices else pooled[0]
 
 
+@autocasts
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The maximum of each bin of a grid of output_size."""
     pooled = _adaptive_max_pool(3, input, output_size)
@@ -258,13 +263,6 @@ def _max_unpool(
             raise ValueError(
                 f'invalid output_size "{tuple(output_size)}" (dim {d} must be between {u - s} and {u + s})'
             )
-    where = places._array
-    if where.size and not 0 <= (wrong := where.max() if where.min() >= 0 else where.min()) < math.prod(size):
-        fail(
-            RangeError,
-            f"{name}(): Found an invalid max index: {int(wrong)} "
-            f"(output volumes are of size {'x'.join(map(str, size))})",
-        )
     return unbatched(ops.max_unpool(x, places, size=size), alone)
 
 
@@ -275,6 +273,7 @@ def max_unpool1d(
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@autocasts
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
@@ -282,6 +281,7 @@ def max_unpool2d(
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@autocasts
 def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
@@ -336,6 +336,7 @@ def avg_pool2d(
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@autocasts
 def avg_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
@@ -362,6 +363,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _adaptive_avg_pool(2, input, output_size)
 
 
+@autocasts
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """The mean of each bin of a grid of output_size."""
     return _adaptive_avg_pool(3, input, output_size)

@@ -7,6 +7,7 @@ import math
 import operator
 from typing import Any
 
+from ...autocasting import autocasts
 from ...dtypes import FLOATS, HALVES, I64, float32
 from ...errors import DTypeError, ShapeError, fail
 from ...functions.creation import linspace
@@ -123,6 +124,7 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
 PADDING = ("zeros", "border", "reflection")
 
 
+@autocasts
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:

@@ -1,0 +1,60 @@
+"""Cases of the convolutions, their transposes, Unfold and Fold."""
+
+from __future__ import annotations
+
+from .harness import Case
+
+CASES = [
+    Case("nn.Conv1d(3, 4, 3)", "x(2, 3, 7)"),
+    Case("nn.Conv1d(3, 4, 3, 2, 1)", "x(2, 3, 7)"),
+    Case("nn.Conv1d(4, 6, 3, groups=2, bias=False)", "x(2, 4, 6)"),
+    Case("nn.Conv1d(2, 3, kernel_size=2, stride=3, padding=2, dilation=2)", "x(2, 2, 8)"),
+    Case("nn.Conv1d(2, 3, 4, padding='same')", "x(2, 2, 8)"),
+    Case("nn.Conv1d(2, 3, 4, padding='valid')", "x(2, 8)", note="no batch"),
+    Case("nn.Conv1d(2, 3, 4, padding='same', dilation=2, padding_mode='reflect')", "x(2, 2, 8)"),
+    Case("nn.Conv1d(2, 3, (3,), padding=(2,), padding_mode='circular')", "x(2, 2, 8)"),
+    Case("nn.Conv1d(2, 3, 3, padding=3, padding_mode='replicate')", "x(2, 5)"),
+    Case("nn.Conv2d(3, 4, 3)", "x(2, 3, 5, 6)"),
+    Case("nn.Conv2d(3, 4, (1, 3), stride=(2, 1), padding=(0, 1), bias=False)", "x(2, 3, 5, 6)"),
+    Case("nn.Conv2d(4, 4, 3, groups=4, dilation=2, padding=2)", "x(1, 4, 6, 5)"),
+    Case("nn.Conv2d(2, 4, (2, 3), padding='same')", "x(2, 2, 4, 5)"),
+    Case("nn.Conv2d(2, 2, 3, padding=(1, 2), padding_mode='reflect')", "x(2, 2, 4, 5)"),
+    Case("nn.Conv2d(2, 2, (2, 4), padding='same', dilation=(1, 2), padding_mode='circular')", "x(2, 2, 5, 6)"),
+    Case("nn.Conv2d(2, 2, 3, 2, (2, 1), padding_mode='replicate')", "x(2, 4, 4)", note="no batch"),
+    Case("nn.Conv2d(2, 2, 3, padding='valid', padding_mode='replicate')", "x(2, 4, 4)"),
+    Case("nn.Conv3d(2, 3, 2)", "x(1, 2, 3, 4, 3)"),
+    Case("nn.Conv3d(2, 4, (1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1), groups=2)", "x(1, 2, 3, 4, 3)"),
+    Case("nn.Conv3d(2, 2, 2, dilation=2, bias=False)", "x(2, 3, 4, 3)"),
+    Case("nn.Conv3d(1, 2, 3, padding=1, padding_mode='circular')", "x(1, 1, 3, 3, 3)"),
+    Case("nn.Conv3d(1, 2, (2, 3, 1), padding='same', padding_mode='replicate')", "x(1, 1, 3, 3, 2)"),
+    Case("nn.ConvTranspose1d(3, 4, 3)", "x(2, 3, 5)"),
+    Case("nn.ConvTranspose1d(3, 4, 3, 2, 1, 1)", "x(2, 3, 5)"),
+    Case("nn.ConvTranspose1d(4, 2, 3, groups=2, bias=False, dilation=2)", "x(2, 4, 5)"),
+    Case("nn.ConvTranspose1d(2, 3, 4, stride=3, padding=2)", "x(2, 5)", call="m(*xs, output_size=[14])"),
+    Case("nn.ConvTranspose2d(3, 2, 3)", "x(2, 3, 4, 3)"),
+    Case("nn.ConvTranspose2d(2, 3, (2, 3), (2, 1), (1, 0), output_padding=(1, 0))", "x(2, 2, 4, 3)"),
+    Case("nn.ConvTranspose2d(4, 4, 2, groups=4, bias=False)", "x(4, 3, 3)"),
+    Case("nn.ConvTranspose2d(2, 2, 3, dilation=2, stride=2)", "x(1, 2, 3, 3)", call="m(*xs, (1, 2, 9, 10))"),
+    Case("nn.ConvTranspose3d(2, 1, 2)", "x(1, 2, 2, 3, 2)"),
+    Case("nn.ConvTranspose3d(2, 2, (1, 2, 3), stride=2, padding=(0, 1, 1), output_padding=1)", "x(1, 2, 2, 3, 2)"),
+    Case("nn.ConvTranspose3d(2, 4, 2, groups=2, bias=False, dilation=(1, 2, 1))", "x(2, 2, 2, 3)"),
+    Case("nn.ConvTranspose3d(1, 1, 3, 2, 1)", "x(1, 1, 2, 2, 2)", call="m(*xs, output_size=(4, 3, 4))"),
+    Case("nn.ConvTranspose1d(2, 2, 3, 2, padding_mode='zeros')", "x(1, 2, 3)"),
+    Case("nn.Unfold(2)", "x(2, 3, 4, 5)"),
+    Case("nn.Unfold((2, 3), dilation=2, padding=1)", "x(1, 2, 5, 6)"),
+    Case("nn.Unfold(3, stride=2)", "x(2, 5, 6)"),
+    Case("nn.Unfold(kernel_size=(1, 2), padding=(1, 0), stride=(2, 1))", "x(1, 1, 3, 3)"),
+    Case("nn.Fold((4, 5), 2)", "x(2, 12, 12)"),
+    Case("nn.Fold((5, 6), (2, 3), dilation=2, padding=1)", "x(1, 12, 20)"),
+    Case("nn.Fold(output_size=5, kernel_size=3, stride=2)", "x(9, 4)"),
+    Case("nn.Fold((3, 3), (1, 2), padding=(1, 0), stride=(2, 1))", "x(1, 2, 6)"),
+]
+
+LARGE = [
+    "nn.Conv1d(7, 3000, 5)",
+    "nn.Conv2d(8, 3000, 3, groups=2)",
+    "nn.Conv3d(3, 3000, 2)",
+    "nn.ConvTranspose1d(300, 3000, 2)",
+    "nn.ConvTranspose2d(20, 3000, 3, groups=2)",
+    "nn.ConvTranspose3d(10, 3000, 2)",
+]
