@@ -39,7 +39,9 @@ surface: .venv/.stamp-dev ## report how much of PyTorch's API is covered
 	$(BIN)/python tools/surface.py
 
 bench: .venv-all/.stamp ## measure against PyTorch and JAX
-	$(ALL)/python benchmarks/eager.py $(ARGS)
+	@status=0; for name in eager training_eager optim data; do \
+		echo "==> benchmarks/$$name.py"; $(ALL)/python benchmarks/$$name.py $(ARGS) || status=1; \
+	done; exit $$status
 
 lint: .venv/.stamp-dev ## check style and formatting
 	$(BIN)/ruff check .
@@ -68,8 +70,8 @@ clean: ## remove environments, caches and builds
 	$(PYTHON) -m venv $(@D:/bin=)
 
 .venv/.stamp-train: pyproject.toml | .venv/bin/python
-	@echo "==> .venv: pullback and scikit-learn, which brings the digits"
-	$(BIN)/python -m pip install -e . scikit-learn
+	@echo "==> .venv: pullback with its progress bar, and scikit-learn, which brings the digits"
+	$(BIN)/python -m pip install -e ".[train]" scikit-learn
 	@touch $@
 
 .venv/.stamp-dev: pyproject.toml | .venv/bin/python

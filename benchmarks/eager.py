@@ -9,7 +9,6 @@ speed drifts.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import os
@@ -21,31 +20,11 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+from side_by_side import THREADS, Table, against, readable  # before NumPy: it sets the number of threads
 
 import pullback
 import pullback.nn.functional
 import pullback.utils.checkpoint
-
-
-def seconds(f: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        f()
-    return (time.perf_counter() - start) / calls
-
-
-def against(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int) -> tuple[float, float, float]:
-    """(our median, their median, median ratio)"""
-    ours(), theirs()
-    pairs = [(seconds(ours, calls), seconds(theirs, calls)) for _ in range(rounds)]
-    return (
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        statistics.median(a / b for a, b in pairs),
-    )
-
 
 # -- the workloads: each is written once, for a module that is PyTorch or pullback -------------------------------------
 
@@ -189,47 +168,27 @@ def import_seconds() -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit 1 if a bar is missed")
-    check = parser.parse_args().check
-    missed = []
-
-    def row(name: str, figures: str, value: float, bar: float) -> None:
-        ok = value <= bar
-        missed.extend([] if ok else [name])
-        print(f"| {name} | {figures} | {value:.2f} | <= {bar} | {'yes' if ok else 'NO'} |", flush=True)
-
-    print("| workload | pullback, PyTorch | ratio | bar | met |\n|---|---|---|---|---|")
+    table = Table(__doc__)
     (plain, plain_peak), (in_16, peak_16) = checkpoint_run(None), checkpoint_run(16)
     time_16, plain_time, ratio = against(in_16, plain, 1, 21)
-    row(
-        "checkpointing 256 layers in 16 segments: peak memory / plain",
-        f"{peak_16 >> 10} KiB, {plain_peak >> 10} KiB",
-        peak_16 / plain_peak,
-        1 / 6,
+    name = "checkpointing 256 layers in 16 segments"
+    table.row(
+        f"{name}: peak memory / plain", f"{peak_16 >> 10} KiB, {plain_peak >> 10} KiB", peak_16 / plain_peak, 1 / 6
     )
-    row(
-        "checkpointing 256 layers in 16 segments: time / plain",
-        f"{time_16:.3f} s, {plain_time:.3f} s",
-        ratio,
-        1.45,
-    )
+    table.row(f"{name}: time / plain", f"{readable(time_16)}, {readable(plain_time)}", ratio, 1.45)
     runs = [(long_chain(2_000_000), long_chain(1_000_000)) for _ in range(5)]
     two, one = (statistics.median(run[k][0] for run in runs) for k in range(2))
-    row("backward over 2 M nodes / over 1 M", f"{two:.2f} s, {one:.2f} s", two / one, 2.2)
+    table.row("backward over 2 M nodes / over 1 M", f"{two:.2f} s, {one:.2f} s", two / one, 2.2)
     alive = max(run[k][1] for run in runs for k in range(2))
-    row("nodes alive after it", f"{alive}", alive, 0)
-    row("import pullback, seconds", "", import_seconds(), 0.25)
+    table.row("nodes alive after it", f"{alive}", alive, 0)
+    table.row("import pullback, seconds", "", import_seconds(), 0.25)
 
     import torch  # after what is measured alone: its threads and its heap would be in the way
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     for name, workload, calls, rounds, bar in COMPARISONS:
-        ours, theirs, ratio = against(workload(pullback), workload(torch), calls, rounds)
-        row(name, f"{ours * 1e6:.1f} us, {theirs * 1e6:.1f} us", ratio, bar)
-    if check and missed:
-        print("missed: " + "; ".join(missed))
-    return 1 if check and missed else 0
+        table.compare(name, workload(pullback), workload(torch), calls, rounds, bar)
+    return table.status()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.ops.shapes import ShapeOnly, shapes_run
 
 import pullback as torch
 import pullback.nn.functional as F
-from pullback.tensor import Tensor, wrap
+from pullback.tensor import Storage, Tensor, wrap
 
 F32 = np.dtype(np.float32)
 
@@ -75,3 +75,68 @@ def test_results_of_several_kinds_read_no_values() -> None:
     y = torch.cat([values, x[:, 2], x.reshape(-1)]) * 2
     torch.where(y > 0, y, 0.0).sum().backward()
     assert x.grad.shape == (4, 6)
+
+
+def forget(tensors: Iterable[Tensor]) -> None:
+    """Tensors keep their shapes and types and lose their values."""
+    for t in tensors:
+        t._array = ShapeOnly(t._array.shape, t._array.dtype)
+        t._storage = Storage(t._array)
+
+
+def without_values(model: torch.nn.Module) -> torch.nn.Module:
+    forget([*model.parameters(), *model.buffers()])
+    return model
+
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "Adam": {"amsgrad": True},
+    "AdamW": {},
+    "Adamax": {},
+    "NAdam": {},
+    "RAdam": {},
+    "RMSprop": {"momentum": 0.9, "centered": True},
+    "Adagrad": {},
+    "Adadelta": {},
+    "Adafactor": {},
+    "Rprop": {},
+    "ASGD": {},
+    "Lion": {},
+}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_of_each_optimizer_reads_no_values(name: str, scaled: bool) -> None:
+    nn = torch.nn
+    model = without_values(
+        nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3))
+    )
+    optimizer = getattr(torch.optim, name)(model.parameters(), **OPTIMIZERS[name])
+    scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    forget(scaler._state())
+    x, target = symbolic(5, 6), symbolic(5, dtype=np.dtype(np.int64))
+    for _ in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=scaled):
+            loss = F.cross_entropy(model(x), target)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    assert type(norm._array) is ShapeOnly
+    assert all(type(t._array) is ShapeOnly for t in model.parameters())
+
+
+def test_sequence_models_read_no_values() -> None:
+    nn = torch.nn
+    for layer, shape in (
+        (nn.LSTM(4, 6, num_layers=2, bidirectional=True), (5, 2, 4)),
+        (nn.GRU(4, 6), (5, 2, 4)),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
+    ):
+        out = without_values(layer)(symbolic(*shape))
+        (out[0] if isinstance(out, tuple) else out).sum().backward()
+        assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())

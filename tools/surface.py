@@ -14,15 +14,10 @@ NAMES = pathlib.Path(__file__).with_name("surface.txt")
 
 # Parts of PyTorch that pullback will have, or does not want, by the longest prefix that fits.
 PARTS = {
-    "torch.nn": "the training library is still to come",
-    "torch.optim": "the training library is still to come",
-    "torch.utils.data": "the training library is still to come",
-    "torch.amp": "the training library is still to come",
-    "torch.cuda.amp": "the training library is still to come",
     "torch.compile": "capturing a step is still to come",
     "torch.distributed": "running on many devices is still to come",
     "torch.multiprocessing": "running on many devices is still to come",
-    "torch.nn.parallel": "running on many devices is still to come",
+    "torch.nn.attention.flex_attention": "use scaled_dot_product_attention with a mask",
     "torch.autograd.profiler": "the cost of a step is still to come",
     "torch.ops": "custom C++ operators have no counterpart; write an autograd.Function",
     "torch.classes": "custom C++ classes have no counterpart",
@@ -35,7 +30,6 @@ PARTS = {
 }
 # Counted among the methods of tensors, but belonging to dicts, lists and images.
 NOT_TENSORS = {"torch.Tensor.values", "torch.Tensor.index", "torch.Tensor.resize"}
-HERE = ("torch.nn.functional", "torch.nn.Module", "torch.nn.Parameter")  # of torch.nn, what is here
 
 
 def resolve(name: str) -> object:
@@ -63,11 +57,10 @@ def status(name: str) -> tuple[str, str]:
         if name in NOT_TENSORS:
             return "refused", "not a method of tensors"
         prefixes = [p for p in PARTS if name == p or name.startswith(p + ".")]
-        here = name in HERE or name.startswith("torch.nn.functional.")
-        if prefixes and not here:
+        if prefixes:
             return "refused", PARTS[max(prefixes, key=len)]
         reason = str(error).partition(": ")[2]
-        return ("refused", reason) if reason and "pullback has no" in str(error) else ("MISSING", "")
+        return ("refused", reason) if reason and " has no " in str(error) else ("MISSING", "")
 
 
 def main() -> int:

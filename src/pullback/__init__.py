@@ -11,6 +11,16 @@ from typing import Any as _Any
 
 from . import functions as _functions
 from . import nn
+from .amp.autocast_mode import (
+    autocast,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
 from .dtypes import (
     bfloat16,
     double,
@@ -34,6 +44,7 @@ from .dtypes import (
 from .dtypes import bool_ as bool
 from .dtypes import float32 as float
 from .dtypes import int32 as int
+from .lens.summary import summary
 from .modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .random import (
     Generator,
@@ -66,11 +77,16 @@ strided, contiguous_format, preserve_format, channels_last = (
     "torch.channels_last",
 )
 
-from . import accelerator, autograd, backends, cuda, func, lens, linalg, random, special, testing, utils, version  # noqa: E402
+from . import accelerator, amp, autograd, backends, cuda, func, lens, linalg, random, special, testing, utils, version  # noqa: E402
 from ._refusals import explain as _explain  # noqa: E402
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "distributions":  # loaded when first asked for: importing pullback stays quick
-        return _import(".distributions", __name__)
+    if name in (
+        "data",
+        "distributions",
+        "optim",
+        "train",
+    ):  # loaded when first asked for: importing pullback stays quick
+        return _import(f".{name}", __name__)
     return _explain(name)

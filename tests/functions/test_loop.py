@@ -1,58 +1,64 @@
-"""scan: a loop over time or layers, one body."""
+"""scan: one body for every step."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-import pullback
-from pullback.autograd import gradcheck
+import pullback as torch
+from pullback.errors import PullbackError
 
 
-def rnn(w, h0, xs):
-    def body(h, x):
-        h = (h @ w + x).tanh()
-        return h, h
-
-    return pullback.scan(body, h0, xs)
+def running_sum(total: torch.Tensor, x: torch.Tensor) -> Any:
+    total = total + x
+    return total, total
 
 
-def test_equals_the_loop_written_out():
-    pullback.manual_seed(0)
-    w, h0, xs = (pullback.randn(*s, dtype=pullback.float64, requires_grad=True) for s in ((3, 3), (2, 3), (5, 2, 3)))
-    last, all_of_them = rnn(w, h0, xs)
-    h, expected = h0, []
-    for x in xs:
-        h = (h @ w + x).tanh()
-        expected.append(h)
-    assert all_of_them.shape == (5, 2, 3)
-    assert pullback.equal(last, h)
-    assert pullback.equal(all_of_them, pullback.stack(expected))
-    ours = pullback.autograd.grad(all_of_them.sum(), (w, h0, xs))
-    plain = pullback.autograd.grad(pullback.stack(expected).sum(), (w, h0, xs))
-    assert all(pullback.equal(a, b) for a, b in zip(ours, plain, strict=True))
+@pytest.mark.parametrize(("reverse", "sums"), [(False, [1, 3, 6, 10]), (True, [10, 9, 7, 4])])
+def test_results_are_in_the_order_of_the_xs(reverse: bool, sums: list[int]) -> None:
+    last, sums_found = torch.scan(running_sum, torch.tensor(0), torch.tensor([1, 2, 3, 4]), reverse=reverse)
+    assert last.item() == 10 and sums_found.tolist() == sums
 
 
-def test_gradients_by_differences():
-    pullback.manual_seed(0)
-    inputs = tuple(pullback.randn(*s, dtype=pullback.float64, requires_grad=True) for s in ((3, 3), (2, 3), (4, 2, 3)))
-    assert gradcheck(lambda w, h, xs: rnn(w, h, xs)[1], inputs)
+def test_carry_xs_and_ys_may_be_nests() -> None:
+    def body(carry: dict[str, Any], x: tuple[Any, Any]) -> Any:
+        a, (b,) = carry["a"], carry["b"]
+        return {"a": a * x[0], "b": [b + x[1]]}, (a, {"b": b})
+
+    init = {"a": torch.tensor(1.0), "b": [torch.zeros(2)]}
+    xs = (torch.tensor([2.0, 3.0]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    carry, (a, rest) = torch.scan(body, init, xs)
+    assert carry["a"].item() == 6 and carry["b"][0].tolist() == [4, 6]
+    assert a.tolist() == [1, 2] and rest["b"].tolist() == [[0, 0], [1, 2]]
 
 
-def test_nests_reverse_and_no_inputs():
-    xs = {"a": pullback.tensor([1.0, 2.0, 3.0]), "b": pullback.tensor([10.0, 20.0, 30.0])}
-    carry, ys = pullback.scan(lambda c, x: (c + x["a"], (c, x["b"])), pullback.tensor(0.0), xs, reverse=True)
-    assert carry.item() == 6
-    assert ys[0].tolist() == [5.0, 3.0, 0.0]
-    assert ys[1].tolist() == [10.0, 20.0, 30.0]
-    carry, ys = pullback.scan(lambda c, x: (c * 2, None), pullback.tensor(1.0), length=10)
-    assert carry.item() == 1024
-    assert ys is None
+def test_length_alone_and_nothing_collected() -> None:
+    last, ys = torch.scan(lambda h, x: (h * 2, None), torch.tensor(1), length=5)
+    assert last.item() == 32 and ys is None
+    init = torch.tensor(3)
+    assert torch.scan(running_sum, init, length=0) == (init, None)
 
 
-def test_a_carry_that_changes_shape_is_an_error():
-    with pytest.raises(pullback.errors.ShapeError, match=r"keep its shapes and dtypes; step 0(.|\n)*test_loop.py"):
-        pullback.scan(lambda c, x: (pullback.cat([c, c]), None), pullback.ones(2), length=2)
-    with pytest.raises(pullback.errors.ShapeError, match="must be one number"):
-        pullback.scan(lambda c, x: (c, None), pullback.ones(2), (pullback.ones(2), pullback.ones(3)))
-    with pytest.raises(pullback.errors.PullbackError, match="must return"):
-        pullback.scan(lambda c, x: c, pullback.ones(2), length=1)
+def test_gradients_go_through() -> None:
+    """h_n = w^n h_0: dh_n/dw = n w^(n-1) h_0, and once more n (n - 1) w^(n-2) h_0."""
+    w = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    last, hs = torch.scan(lambda h, x: (w * h, h), torch.tensor(2.0, dtype=torch.float64), length=4)
+    (first,) = torch.autograd.grad(last, [w], create_graph=True)
+    (second,) = torch.autograd.grad(first, [w])
+    assert hs.tolist() == [2, 1, 0.5, 0.25]
+    assert first.item() == pytest.approx(4 * 0.5**3 * 2) and second.item() == pytest.approx(12 * 0.5**2 * 2)
+
+
+def test_mistakes_are_explained() -> None:
+    x = torch.zeros(3)
+    with pytest.raises(PullbackError, match=r"must be one number, but they are \[2, 3\]"):
+        torch.scan(running_sum, x[0], (x, x[:2]))
+    with pytest.raises(PullbackError, match=r"xs and length must be one number, but they are \[3, 4\]"):
+        torch.scan(running_sum, x[0], x, length=4)
+    with pytest.raises(PullbackError, match="must be one number"):
+        torch.scan(running_sum, x[0])
+    with pytest.raises(PullbackError, match=r"the body must return \(carry, y\)"):
+        torch.scan(lambda h, x: h, x[0], x)
+    with pytest.raises(PullbackError, match="the carry must keep its shapes and dtypes; step 2 turned"):
+        torch.scan(lambda h, x: (h.double(), None), x[0], x, reverse=True)

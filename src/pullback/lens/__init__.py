@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .explain import explanation
 from .flops import FlopCounterMode
+from .summary import Summary, summary
 from .why import diagnosis
 
-__all__ = ["FlopCounterMode", "diagnosis", "explanation"]
+__all__ = ["FlopCounterMode", "Summary", "diagnosis", "explanation", "summary"]

@@ -33,8 +33,12 @@ class FlopCounterMode:
 
     def _count(self, op: Op, arrays: Any, params: dict[str, Any], out: Any) -> None:
         if threading.get_ident() == self._thread:
-            (self.backward if MODES.backward else self.forward)[op.name] += op.flops(arrays, params, out)
-            self.calls[op.name] += 1
+            self.add(op.name, op.flops(arrays, params, out))
+
+    def add(self, name: str, flops: int) -> None:
+        """Enter what one call of an op cost."""
+        (self.backward if MODES.backward else self.forward)[name] += flops
+        self.calls[name] += 1
 
     def get_total_flops(self) -> int:
         """All operations, forward and backward."""

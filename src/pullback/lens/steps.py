@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..cotangents import conform
 from ..gradients import seed
 from ..modes import no_grad
+from ..ops.arithmetic import add
 from ..ops.record import Op
 from ..tape import Edge, Node, Pick, edge, reachable, send
 from ..tensor import Tensor
@@ -24,19 +25,23 @@ class Step(NamedTuple):
 
 def steps(y: Tensor, gradient: Tensor | None = None) -> Iterator[Step]:
     """Go back from y as backward() does, but free nothing, run no hook and change no `.grad`."""
-    top, g = seed(y, gradient, "explain", False)
-    arrived: dict[Edge, Any] = {top: g}
-    for at in reachable([top], None):
+    for at, g, arrived in arrivals([seed(y, gradient, "explain", False)]):
+        yield Step(at, g, [] if isinstance(at, Tensor) else passed_on(arrived, at, g))
+
+
+def arrivals(seeds: list[tuple[Edge, Any]]) -> Iterator[tuple[Edge, Any, dict[Edge, Any]]]:
+    """Each node and leaf with its complete cotangent, and what has arrived elsewhere; who asks sends on from nodes."""
+    arrived: dict[Edge, Any] = {}
+    for top, g in seeds:
+        arrived[top] = add(arrived[top], g) if top in arrived else g
+    for at in reachable([top for top, _ in seeds], None):
         g = arrived.pop(at, None)
-        if g is None:
-            continue
-        if isinstance(at, Tensor):
-            yield Step(at, g, [])
-        elif isinstance(at, Pick):
-            node: Any = at.edges[0]
-            arrived.setdefault(node, [None] * node.outputs)[at.index] = g
-        else:
-            yield Step(at, g, passed_on(arrived, at, g))
+        if isinstance(at, Pick):
+            if g is not None:
+                parts = arrived.setdefault(at.of, [None] * at.of.outputs)
+                parts[at.index] = g if parts[at.index] is None else add(parts[at.index], g)
+        elif g is not None:
+            yield at, g, arrived
 
 
 def passed_on(arrived: dict[Edge, Any], node: Node, g: Any) -> list[tuple[Edge | None, Any]]:
