@@ -67,6 +67,21 @@ def test_no_op_is_left_out() -> None:
     assert sum(r.backward for r in s.rows[1:]) == s.backward_flops
 
 
+def test_undone_broadcasting_belongs_to_the_op_that_broadcast() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2, bias=False)
+            self.shift = nn.Parameter(pullback.zeros(2))
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x) + self.shift
+
+    s = pullback.summary(Shifted(), (4, 3))
+    assert s.rows[1].backward == 2 * 4 * 3 * 2
+    assert s.rows[0].backward - s.rows[1].backward == 4 * 2 == s.rows[0].forward - s.rows[1].forward
+
+
 def test_the_model_stays_as_it_was() -> None:
     model, x = convolutional().train(), pullback.randn(4, 1, 7, 7, requires_grad=True)
     model[0].eval()
@@ -78,7 +93,7 @@ def test_the_model_stays_as_it_was() -> None:
     assert all(pullback.equal(t, before[name]) for name, t in model.state_dict().items())
     assert [p.grad for p in model.parameters()] == grads
     assert [m.training for m in model.modules()] == [True, False, True, True, True, True]
-    assert not any(m._hooks for m in model.modules())
+    assert not any("_hooks" in vars(m) for m in model.modules())
 
 
 def test_a_lazy_model_stays_lazy() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from ..dtypes import as_dtype, dtype
-from ..errors import ArgumentError, DTypeError, fail
+from ..errors import ArgumentError, DTypeError, PullbackError, fail
 from ..functions.creation import empty, empty_like
 from ..hooks import Handle
 from ..modes import no_grad
@@ -370,8 +370,9 @@ class Module(Stateful):
         return self._apply(lambda t: empty_like(t), recurse)
 
     def share_memory(self) -> Self:
-        """Let processes that are forked from here on share the parameters and buffers."""
-        return self._apply(lambda t: t.share_memory_())
+        """Processes do not share tensors here."""
+        what = "a module's memory cannot be shared between processes"
+        fail(PullbackError, what, "give each process the state_dict, by a file or a queue")
 
     # -- looks -----------------------------------------------------------------------------------------------------
 
