@@ -60,8 +60,12 @@ from .settings import (
     are_deterministic_algorithms_enabled,
     get_default_device,
     get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
     set_default_device,
     set_float32_matmul_precision,
+    set_num_interop_threads,
+    set_num_threads,
     use_deterministic_algorithms,
 )
 from .tensor import Size, Tensor, device

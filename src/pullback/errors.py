@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from types import CodeType
 from typing import NoReturn
 
@@ -93,3 +94,11 @@ def fail(kind: type[PullbackError], what: str, todo: str = "", **places: Positio
     if todo:
         lines.append(f"  {todo}")
     raise kind("\n".join(lines))
+
+
+def warn(text: str) -> None:
+    """Warn, at the user's line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)

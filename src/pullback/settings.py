@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import PullbackError, fail
+from .engines.numpy import blas, threads
+from .errors import ArgumentError, PullbackError, fail, warn
 from .tensor import CPU, check_device, device
 
 
@@ -36,3 +37,26 @@ def set_default_device(device: Any) -> None:
 def get_default_device() -> device:
     """The CPU."""
     return CPU
+
+
+def set_num_threads(int: int) -> None:
+    """How many threads multiply NumPy's matrices and update parameters. On a busy machine, one is best."""
+    if int < 1:
+        fail(ArgumentError, f"set_num_threads expects a positive integer, but got {int}")
+    threads.limit = int
+    if not blas.set_threads(int):
+        warn("set_num_threads: NumPy's BLAS is not an OpenBLAS that can be told; set its environment variable instead")
+
+
+def get_num_threads() -> int:
+    """How many threads compute."""
+    return blas.get_threads() or threads.cores()
+
+
+def set_num_interop_threads(int: int) -> None:
+    """Ops run one after the other, whatever is asked for."""
+
+
+def get_num_interop_threads() -> int:
+    """1: ops run one after the other."""
+    return 1

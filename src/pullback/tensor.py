@@ -15,7 +15,7 @@ import numpy as np
 
 from . import errors
 from .dtypes import FLOATS, dtype
-from .errors import GradientError, PullbackError, ShapeError, fail
+from .errors import GradientError, PullbackError, ShapeError, fail, warn
 from .modes import MODES
 
 if TYPE_CHECKING:
@@ -299,6 +299,11 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
+        if self._grad is None and self._node is not None and self._retained is None:
+            warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed: backward() does not fill "
+                "it; call .retain_grad() on it before backward()"
+            )
         return self._grad
 
     @grad.setter

@@ -35,15 +35,18 @@ def test_torch_is_pullback(tmp_path: Path) -> None:
         import torch
         import torch.nn as nn
         import torch.nn.functional as F
+        import torch.backends.cudnn as cudnn
         import torch.cuda.amp as amp
         from torch import Tensor, tensor
         from torch.autograd import Function
         from torch.autograd.functional import jacobian
         from torch.nn import Linear
+        from torch.nn.modules.conv import Conv2d
         from torch.utils.checkpoint import checkpoint
         import pullback
 
         assert torch is pullback and nn is pullback.nn is torch.nn and F is nn.functional and amp is torch.cuda.amp
+        assert cudnn is torch.backends.cudnn and Conv2d is nn.Conv2d
         assert Linear is pullback.nn.Linear and Function is pullback.autograd.Function
         assert pullback.nn.__spec__.name == "pullback.nn"
         x = pickle.loads(pickle.dumps(torch.ones(3)))
@@ -99,8 +102,10 @@ def test_what_does_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted(tmp_path: Path) -> None:
-    done = run(tmp_path, "raise KeyboardInterrupt")
+    last = "import atexit\natexit.register(print, 'last')\n"
+    done = run(tmp_path, last + "print('said', end=' ')\nraise KeyboardInterrupt")
     assert done.returncode == -signal.SIGINT and "KeyboardInterrupt" in done.stderr
+    assert done.stdout == "said last\n"
 
 
 def test_module(tmp_path: Path) -> None:

@@ -207,6 +207,19 @@ def test_a_killed_worker_is_named_with_its_sample(sign: signal.Signals) -> None:
             faulthandler.enable()
 
 
+def test_a_worker_that_dies_and_leaves_a_process_behind_is_an_error() -> None:
+    def leave() -> None:
+        if os.fork() == 0:  # it holds what would tell of its parent's end
+            time.sleep(8)
+            os._exit(0)
+        os._exit(3)
+
+    began = time.monotonic()
+    with pytest.raises(PullbackError, match=r"exited unexpectedly with code 3 while fetching dataset\[0\]"):
+        list(DataLoader(At(0, leave), num_workers=1))
+    assert time.monotonic() - began < 7
+
+
 def test_a_worker_killed_from_outside_is_an_error() -> None:
     batches = iter(DataLoader(Numbers(100), 1, num_workers=2))
     next(batches)
@@ -234,8 +247,9 @@ def test_an_error_that_cannot_be_pickled_is_told_all_the_same() -> None:
 
 @pytest.mark.parametrize("action", [sys.exit, lambda: next(iter(()))])
 def test_ways_out_that_are_no_errors_are_errors_here(action) -> None:
-    with pytest.raises(PullbackError, match=r"SystemExit|StopIteration"):
+    with pytest.raises(PullbackError, match=r"SystemExit|StopIteration") as caught:
         list(DataLoader(At(1, action), 3, num_workers=1))
+    assert "dataset[1]" in str(caught.value) + "".join(caught.value.__notes__)
 
 
 def test_errors_in_collate_and_init() -> None:

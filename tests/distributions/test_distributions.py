@@ -226,6 +226,7 @@ def test_repr_and_pickle() -> None:
     p = d.Normal(0.0, torch.tensor([1.0, 2.0]))
     assert repr(p) == f"Normal(loc: {p.loc.shape}, scale: {p.scale.shape})"
     assert repr(d.Gamma(1.0, 2.0)) == "Gamma(concentration: 1.0, rate: 2.0)"
+    assert repr(d.Gamma(torch.ones(1), 2.0)) == "Gamma(concentration: tensor([1.]), rate: tensor([2.]))"
     assert torch.equal(pickle.loads(pickle.dumps(p)).scale, p.scale)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -23,6 +24,18 @@ def test_identity_and_sharing_survive(twin):
         copied["a"].fill_(7.0)
     assert copied["b"][1].tolist() == [[7.0, 7.0], [7.0, 7.0]]
     assert (w != 7.0).all()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (3, 1)])
+def test_pickles_keep_the_shape(shape):
+    x = pullback.ones(shape)
+    assert pickle.loads(pickle.dumps(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "relu_", "nn.functional.relu", "nn.functional.cross_entropy"])
+def test_functions_can_be_pickled(name):
+    function = operator.attrgetter(name)(pullback)
+    assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_a_computed_tensor_cannot_be_copied():

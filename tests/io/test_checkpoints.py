@@ -53,6 +53,15 @@ def test_of_equal_metrics_the_first_is_best(make) -> None:
     assert make(keep=9, mode="max").best() == 1
 
 
+def test_a_damaged_metric_is_none(make) -> None:
+    make().save(1, state_of(1), 0.5)
+    path = make().path(1)
+    path.write_bytes(path.read_bytes().replace(b'"0.5"', b'"x.5"'))
+    assert make().metric(1) is None and make().best() is None
+    make().save(2, state_of(2), 0.7)
+    assert make().best() == 2
+
+
 def test_nothing_there(make) -> None:
     checkpoints = make()
     assert checkpoints.steps() == []

@@ -163,6 +163,15 @@ def test_nothing_to_fill() -> None:
     assert nn.init.orthogonal_(pullback.empty(0, 3)).shape == (0, 3)
 
 
+def test_older_names_say_that_they_are_old() -> None:
+    for old in ("uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"):
+        pullback.manual_seed(0)
+        with pytest.warns(FutureWarning, match=f"{old}_"):
+            filled = getattr(nn.init, old)(pullback.empty(3, 4))
+        pullback.manual_seed(0)
+        assert pullback.equal(filled, getattr(nn.init, old + "_")(pullback.empty(3, 4)))
+
+
 @pytest.mark.parity
 def test_bounds_are_pytorchs() -> None:
     torch = pytest.importorskip("torch")

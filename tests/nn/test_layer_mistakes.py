@@ -59,6 +59,8 @@ MISTAKES = {
     "target_lengths must be from 0 to 2": "nn.CTCLoss()(torch.zeros(4, 1, 3), torch.ones(1, 2).long(), (4,), (3,))",
     "targets must be classes from 0 to 2": "nn.CTCLoss()(torch.zeros(4, 1, 3), torch.tensor([[3]]), (4,), (1,))",
     "as many as target_lengths add up to": "nn.CTCLoss()(torch.zeros(4, 1, 3), torch.tensor([1, 1]), (4,), (1,))",
+    "ignore_index is not supported": "nn.CrossEntropyLoss(ignore_index=0)(torch.zeros(2, 3), torch.ones(2, 3))",
+    "either both be None or neither": "nn.functional.batch_norm(x4, torch.zeros(3), None, training=True)",
     "no gradient": "nn.CrossEntropyLoss(torch.ones(3, requires_grad=True))(torch.zeros(2, 3), torch.tensor([0, 1]))",
 }  # fmt: skip
 
@@ -78,6 +80,13 @@ def test_hardtanh_understands_its_older_names() -> None:
 def test_instance_norm_without_weights_takes_other_channels_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="num_features=5, not 3"):
         assert nn.InstanceNorm2d(5)(x4).shape == x4.shape
+
+
+def test_a_warning_is_at_the_users_line() -> None:
+    for loss in (nn.MSELoss(), nn.functional.mse_loss):
+        with pytest.warns(UserWarning, match="different to the input size") as noted:
+            loss(torch.zeros(2, 1), torch.zeros(2))
+        assert noted[0].filename == __file__
 
 
 def test_targets_outside_the_classes_are_noticed() -> None:

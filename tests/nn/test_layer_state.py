@@ -72,3 +72,11 @@ def test_layers_keep_working_as_copies() -> None:
     layer = nn.Conv2d(1, 2, 3, padding_mode="circular", padding=1)
     twin, x = copy.deepcopy(layer), torch.randn(1, 1, 4, 4)
     assert torch.equal(twin(x), layer(x)) and twin.weight is not layer.weight
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_running_statistics_learn_nothing_from_an_empty_batch(momentum: float | None) -> None:
+    layer = nn.BatchNorm1d(3, momentum=momentum)
+    assert layer(torch.empty(0, 3)).shape == (0, 3)
+    assert layer.running_mean.tolist() == [0, 0, 0] and layer.running_var.tolist() == [1, 1, 1]
+    assert layer.num_batches_tracked == 1

@@ -264,6 +264,13 @@ def test_loading_can_assign() -> None:
     assert isinstance(m.a.weight, nn.Parameter) and m.a.weight.requires_grad and not m.a.bias.requires_grad
 
 
+def test_what_is_assigned_is_as_frozen_as_what_was_there() -> None:
+    m = nn.Linear(2, 2).requires_grad_(False)
+    m.bias.requires_grad = True
+    m.load_state_dict(nn.Linear(2, 2).state_dict(keep_vars=True), assign=True)
+    assert not m.weight.requires_grad and m.bias.requires_grad
+
+
 def test_what_does_not_fit_is_told_at_once() -> None:
     m = Model()
     state = m.state_dict()

@@ -89,3 +89,46 @@ def test_what_is_refused() -> None:
     for ask in (m.get_submodule, m.get_parameter, m.get_buffer):
         with pytest.raises(AttributeError, match="has no"):
             ask("nowhere")
+
+
+class Several(nn.Module):
+    def forward(self, x: Any, name: str, y: Any = None) -> Any:
+        return x * 2, name, {"y": y}
+
+
+def test_backward_hooks_see_none_for_what_is_no_tensor() -> None:
+    m, seen = Several(), []
+    m.register_full_backward_pre_hook(lambda module, after: (after[0] * 3, *after[1:]))
+    m.register_full_backward_hook(lambda module, before, after: seen.append((before, after)))
+    x = torch.tensor(1.0, requires_grad=True)
+    m(x, "a")[0].backward()
+    assert seen == [((6, None), (3, None, None))] and x.grad == 6
+
+
+def test_backward_hooks_wait_for_gradients_of_the_results() -> None:
+    class Holder(nn.Module):
+        def forward(self, x: Any) -> Any:
+            self.kept = x * 2
+            return x * 3
+
+    m, seen = Holder(), []
+    m.register_full_backward_hook(lambda module, before, after: seen.append(after))
+    x = torch.tensor(1.0, requires_grad=True)
+    m(x)
+    m.kept.backward()
+    assert x.grad == 2 and not seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "returned", "wants", "said"),
+    [
+        ("full_backward_hook", (None, None), True, "hook returned an invalid number of grad_input, got 2"),
+        ("full_backward_pre_hook", (None, None), True, "pre hook returned an invalid number of grad_output, got 2"),
+        ("full_backward_hook", (torch.tensor(1.0),), False, "none of whose inputs wants a gradient"),
+    ],
+)
+def test_what_backward_hooks_may_return(kind: str, returned: Any, wants: bool, said: str) -> None:
+    m = Scale(3.0)
+    getattr(m, f"register_{kind}")(lambda *args: returned)
+    with pytest.raises(RuntimeError, match=said):
+        m(torch.tensor(2.0, requires_grad=wants)).backward()

@@ -75,6 +75,13 @@ def test_a_generator_that_is_used_up_is_noticed() -> None:
         utils.clip_grad_norm_(gone, 1.0)
 
 
+def test_the_older_name_says_that_it_is_old() -> None:
+    ps = with_grads([3.0, 0.0], [0.0, 4.0])
+    with pytest.warns(FutureWarning, match="clip_grad_norm_"):
+        assert utils.clip_grad_norm(ps, 1.0).item() == 5
+    close(ps[0].grad, [0.6, 0.0])
+
+
 def test_elements_are_clipped() -> None:
     ps = with_grads([-3.0, 0.5], [9.0])
     utils.clip_grad_value_(ps, 1.0)

@@ -193,6 +193,13 @@ def test_state_dict_numbers_parameters() -> None:
     assert saved["param_groups"][1]["lr"] == 0.5
 
 
+def test_adagrad_begins_all_groups_alike() -> None:
+    p, q = leaf(1.0), leaf(1.0)
+    groups = [{"params": [p]}, {"params": [q], "initial_accumulator_value": 5.0}]
+    optimizer = optim.Adagrad(groups, initial_accumulator_value=2.0)
+    assert float(optimizer.state[p]["sum"]) == float(optimizer.state[q]["sum"]) == 2.0  # as in PyTorch
+
+
 def test_what_is_loaded_is_a_copy() -> None:
     p, q = with_grad(1.0), with_grad(1.0)
     first, second = optim.Adam([p]), optim.Adam([q])
@@ -202,6 +209,17 @@ def test_what_is_loaded_is_a_copy() -> None:
     second.step()
     assert torch.equal(first.state[p]["exp_avg"], kept)
     assert float(first.state[p]["step"]) == 1.0 and float(second.state[q]["step"]) == 2.0
+
+
+def test_loading_keeps_the_numbers_of_an_optimizer_of_ones_own() -> None:
+    class Counting(optim.Optimizer):
+        pass
+
+    first, second = (Counting([leaf(1.0)], {}) for _ in range(2))
+    first.state[first.param_groups[0]["params"][0]] = {"step": 3, "scale": 0.5}
+    second.load_state_dict(first.state_dict())
+    (state,) = second.state.values()
+    assert state == {"step": 3, "scale": 0.5} and type(state["step"]) is int
 
 
 def test_loading_converts() -> None:

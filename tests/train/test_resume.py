@@ -16,7 +16,9 @@ import pullback as torch
 from pullback import nn
 from pullback.data import DataLoader, Dataset
 from pullback.optim import SGD
-from pullback.train import Trainer, read
+from pullback.optim.lr_scheduler import ReduceLROnPlateau
+from pullback.train import Callback, Trainer, read
+from pullback.train.checkpoints import CheckpointError
 
 SCRIPT = Path(__file__).with_name("resume_script.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(pullback.__file__).parents[1])}
@@ -120,3 +122,90 @@ def test_a_worker_that_dies_stops_the_run_and_leaves_the_checkpoint(tmp_path) ->
     again = make(bad=None)
     again.fit()
     assert again.step == 6 and [record["step"] for record in read(tmp_path / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("loader", [list, lambda points: DataLoader(points, batch_size=None)])
+def test_a_run_stopped_after_the_short_window_at_an_epochs_end_goes_on(tmp_path, loader) -> None:
+    torch.manual_seed(3)
+    data = [(torch.randn(4, 3), torch.randn(4, 2)) for _ in range(7)]
+
+    def train(folder: str, **kwargs) -> Trainer:
+        torch.manual_seed(1)
+        model = nn.Linear(3, 2)
+        kwargs |= {"accumulate": 3, "checkpoint_every": 1, "folder": tmp_path / folder, "progress": False}
+        trainer = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), loader(data), **kwargs)
+        trainer.fit()
+        return trainer
+
+    expected = train("whole", epochs=3)
+    train("parts", steps=3)  # of 3, 3 and 1 batches: the last one has met the end of the data
+    found = train("parts", epochs=3)
+    assert (found.step, found.epoch) == (expected.step, expected.epoch) == (9, 3)
+    assert torch.equal(found.model.weight, expected.model.weight)
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+class SavesAndStops(Callback):
+    """Asks for a checkpoint at a step, and stops there as a kill would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer, logs) -> None:
+        if trainer.step == self.step:
+            trainer.save()
+
+    def on_checkpoint(self, trainer, path) -> None:
+        if trainer.step == self.step:
+            raise KeyboardInterrupt
+
+
+def plateau(folder: Path, *callbacks: Callback) -> Trainer:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = SGD(model.parameters(), lr=0.1)
+    batches = [(torch.randn(4, 3), torch.randn(4, 1)) for _ in range(4)]
+    return Trainer(
+        model,
+        optimizer,
+        nn.MSELoss(),
+        batches,
+        batches[:1],
+        steps=16,
+        valid_every=4,
+        scheduler=ReduceLROnPlateau(optimizer, patience=0, threshold=0.5),
+        scheduler_per="validation",
+        callbacks=callbacks,
+        folder=folder,
+        checkpoint_every=100,
+        progress=False,
+    )
+
+
+def test_a_checkpoint_that_a_callback_asks_for_has_all_of_its_step(tmp_path) -> None:
+    whole = plateau(tmp_path / "whole")
+    whole.fit()
+    with pytest.raises(KeyboardInterrupt):
+        plateau(tmp_path / "part", SavesAndStops(8)).fit()
+    resumed = plateau(tmp_path / "part")
+    resumed.fit()
+    assert torch.equal(resumed.model.weight, whole.model.weight)
+    assert log(tmp_path / "part") == log(tmp_path / "whole")
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path) -> None:
+    holds = "import sys; from pathlib import Path; from pullback.train.checkpoints import Lock\n"
+    holds += "lock = Lock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", holds, tmp_path],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(CheckpointError, match="another run is writing"):
+            plateau(tmp_path).fit()
+        other.kill()
+    plateau(tmp_path).fit()

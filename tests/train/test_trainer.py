@@ -337,6 +337,18 @@ def test_the_first_bad_op_of_the_forward_pass_is_named() -> None:
     assert "from float32 [4, 5], from 0 to " in text
 
 
+def test_a_gradient_that_no_op_spoiled_is_named() -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 1))
+    model[0].bias.register_hook(lambda g: g * math.nan)
+    text = message(model)
+    assert "the gradient of parameter '0.bias' of shape [5] has nan at index [0]" in text and "look at hooks" in text
+
+
+def test_a_norm_that_overflows_is_told() -> None:
+    text = message(nn.Linear(3, 1), loss=lambda model, batch: (model(batch[0]) * 1e25).mean())
+    assert "every gradient is finite, but so large that their norm is not" in text
+
+
 def test_the_first_bad_rule_of_the_backward_pass_is_named() -> None:
     text = message(nn.Sequential(nn.Linear(3, 5), Root(), nn.Linear(5, 1)))
     assert "the forward pass is finite; the first: the gradient of sqrt is inf in layer '1' (Root)" in text

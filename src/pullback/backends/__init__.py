@@ -2,21 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from . import cpu, cuda, cudnn, mkl, mkldnn, mps, openmp
 
-from . import mps
-
-__all__ = ["cpu", "cuda", "cudnn", "mkl", "mps", "openmp"]
-
-cudnn = SimpleNamespace(
-    deterministic=True,
-    benchmark=False,
-    enabled=False,
-    allow_tf32=False,
-    is_available=lambda: False,
-    version=lambda: None,
-)
-cuda = SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False), is_built=lambda: False)
-mkl = SimpleNamespace(is_available=lambda: False)
-openmp = SimpleNamespace(is_available=lambda: False)
-cpu = SimpleNamespace(get_cpu_capability=lambda: "DEFAULT")
+__all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.numpy.blas import get_threads
 from ..tensor import device
 from ..version import __version__
 
@@ -97,19 +97,7 @@ def blas() -> dict[str, Any]:
     """What multiplies NumPy's matrices, and with how many threads."""
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     set_by = [f"{name}={os.environ[name]}" for name in os.environ if re.fullmatch(r"\w+_NUM_THREADS", name)]
-    return {"library": f"{built.get('name')} {built.get('version')}", "threads": _threads(), "environment": set_by}
-
-
-def _threads() -> int | None:
-    """Ask the OpenBLAS that is loaded."""
-    maps = Path("/proc/self/maps")
-    for path in sorted(set(re.findall(r"(/\S*openblas\S*)", maps.read_text() if maps.exists() else ""))):
-        library = ctypes.CDLL(path)
-        for name in ("openblas_get_num_threads", "scipy_openblas_get_num_threads"):
-            for suffix in ("", "64_"):
-                if hasattr(library, name + suffix):
-                    return int(getattr(library, name + suffix)())
-    return None
+    return {"library": f"{built.get('name')} {built.get('version')}", "threads": get_threads(), "environment": set_by}
 
 
 def compiler() -> dict[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import os
 import runpy
@@ -85,7 +86,9 @@ def finish(program: Callable[[], None]) -> int:
             tb = tb.tb_next
         sys.excepthook(type(raised), raised.with_traceback(tb), tb)
     report(error)
-    if isinstance(error, KeyboardInterrupt):  # as Python ends: by the signal itself
+    if isinstance(error, KeyboardInterrupt):  # as Python ends: by the signal itself, after its last duties
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     return 0 if error is None else 1

@@ -43,7 +43,7 @@ class Naming:
         if isinstance(error, StopIteration):  # it would end the epoch in silence
             where = self.where()
             raise PullbackError(f"StopIteration was raised {where}; raise another error") from error
-        if isinstance(error, Exception):
+        if isinstance(error, (Exception, SystemExit)):
             error.add_note(self.where())
 
 

@@ -13,7 +13,7 @@ from .collate import default_collate, default_convert
 from .datasets import Dataset, IterableDataset
 from .epoch import Batches, FromIndices, FromSamples, FromWorkers
 from .fetch import FromIterable, FromMap, has_state
-from .place import Place, begin, own_generators
+from .place import Place, begin, own_generators, sampler_chain
 from .samplers import BatchSampler, RandomSampler, Sampler, SequentialSampler
 from .workers import Pool
 
@@ -150,6 +150,7 @@ class DataLoader(Generic[T]):
         return {
             "iterable": self.iterable,
             "length": len(self.dataset) if sized else None,  # type: ignore[arg-type]
+            "sampler": [type(part).__name__ for part in sampler_chain(self._index_sampler)],
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
             **({"num_workers": self.num_workers} if self.iterable else {}),

@@ -27,6 +27,7 @@ from .shared import MESSAGE, Reader, SharedFile, Status, Writer
 from .streams import derived, seed_all
 
 GRACE = 1.0  # seconds for workers to end by themselves
+CHECK = 2.0  # seconds after which a silent worker is looked at: a process it left behind may hide its end
 BATCH, EXHAUSTED, FAILED = "batch", "exhausted", "failed"  # kinds of answers
 
 
@@ -258,10 +259,12 @@ class Pool:
         connections, processes = self.members.connections, self.members.processes
         while True:
             waited = {connections[w]: w for w in workers} | {processes[w].sentinel: w for w in workers}
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = wait(list(waited), left)
+            left = CHECK if deadline is None else min(CHECK, max(0.0, deadline - time.monotonic()))
+            ready = wait(list(waited), left) or [processes[w].sentinel for w in workers if not processes[w].is_alive()]
             if not ready:
-                self._late(workers)
+                if deadline is not None and time.monotonic() >= deadline:
+                    self._late(workers)
+                continue
             worker = waited[ready[0]]
             message = connections[worker].poll() and _received(connections[worker])
             if not message:

@@ -157,7 +157,7 @@ class Distribution:
 
     def __repr__(self) -> str:
         given = {name: vars(self)[name] for name in self.arg_constraints if name in vars(self)}
-        said = ", ".join(f"{name}: {v.item() if v.numel() == 1 else v.shape}" for name, v in given.items())
+        said = ", ".join(f"{name}: {v if v.numel() == 1 else v.shape}" for name, v in given.items())
         return f"{type(self).__name__}({said})"
 
 

@@ -237,7 +237,7 @@ def _rebuild_storage(array: Any) -> Storage:
     return Storage(array)
 
 
-setattr(Storage, "__reduce__", lambda self: (_rebuild_storage, (np.ascontiguousarray(self.array),)))
+setattr(Storage, "__reduce__", lambda self: (_rebuild_storage, (np.asarray(self.array, order="C"),)))
 setattr(Storage, "__deepcopy__", lambda self, memo: memo.setdefault(id(self), Storage(self.array.copy())))
 
 

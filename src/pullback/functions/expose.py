@@ -27,7 +27,7 @@ def public(
     def offer(f: F) -> F:
         own = name or f.__name__
         if function:
-            PUBLIC[own] = tensors_only(f) if method else f
+            PUBLIC[own] = tensors_only(f, "pullback", own) if method else f
         if method:
             setattr(Tensor, own, f)
         if inplace:
@@ -38,8 +38,8 @@ def public(
     return offer
 
 
-def tensors_only(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The function form: an ndarray or a list as `input` is refused; as a method it cannot come up."""
+def tensors_only(f: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """The function form, `module.name`: an ndarray or a list as `input` is refused; as a method it cannot come up."""
     code = getattr(inspect.unwrap(f), "__code__", None)
     if code is None or code.co_varnames[:1] != ("input",):
         return f
@@ -53,6 +53,7 @@ def tensors_only(f: Callable[..., Any]) -> Callable[..., Any]:
             )
         return f(*args, **kwargs)
 
+    call.__module__, call.__qualname__ = module, name  # where pickle finds it
     return call
 
 
@@ -67,6 +68,7 @@ def in_place(f: Callable[..., Any], name: str) -> Callable[..., Any]:
         return update(self, f(self, *args, **kwargs))
 
     write.__name__ = write.__qualname__ = name + "_"
+    write.__module__ = "pullback"  # where pickle finds it
     write.__doc__ = f"{name}, written over the tensor itself."
     return write
 

@@ -74,9 +74,9 @@ class Checkpoints:
             try:
                 with reading(self.path(step)) as file:
                     text = read_header(file)[1].get("metric")
-            except (FormatError, OSError):  # load() says what is wrong with it
-                text = None
-            self._metrics[step] = float(text) if text else None
+                self._metrics[step] = float(text) if text else None
+            except (ValueError, OSError):  # load() says what is wrong with it
+                self._metrics[step] = None
         return self._metrics[step]
 
     # -- writing ---------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def reasons(w: Tensor, loss: Tensor | None) -> Iterator[str]:
     if not w.requires_grad:
         yield from not_wanted(w)
         return
-    grad = w.grad
+    grad = w._grad
     if w._node is None and w._id == 0 and grad is None:
         off = {show(cut.position): cut for cut in CUTS if cut.source() is w}
         yield ".grad is None. " + ("No recorded op has used it, only:" if off else UNUSED)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import ArgumentError, fail
+from ..errors import ArgumentError, PullbackError, fail, warn
 from ..function import Function
 from ..hooks import Handle
 from ..tensor import Tensor
@@ -88,8 +87,7 @@ def run_always(after: Iterator[Any], module: Any, args: Any, kwargs: dict[str, A
             changed = hook(module, args, kwargs, out) if with_kwargs else hook(module, args, out)
             out = out if changed is None else changed
         except Exception as error:
-            text = f"a forward hook raised {error!r} after forward itself had failed"
-            warnings.warn(text, stacklevel=2)
+            warn(f"a forward hook raised {error!r} after forward itself had failed")
 
 
 class Through(Function):
@@ -111,9 +109,10 @@ class Passing:
 
     def __init__(self, module: Any, hooks: list[Any], first: list[Any]) -> None:
         self.module, self.hooks, self.first = module, hooks, first
-        self.grad_output: tuple[Any, ...] = ()
+        self.grad_output: tuple[Any, ...] | None = None  # once it has come
         self.places = 0  # how many inputs there are
         self.tensors: list[int] = []  # which of them are tensors
+        self.out_places, self.out_tensors = 0, self.tensors  # the same of the results
         self.reached = False  # does a gradient come to the inputs?
 
     def inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -127,9 +126,9 @@ class Passing:
         """The module's results, watched: a tensor, or a tuple or list with tensors."""
         parts = list(out) if isinstance(out, (tuple, list)) else [out]
         tensors = [i for i, part in enumerate(parts) if isinstance(part, Tensor)]
+        self.out_places, self.out_tensors = len(parts), tensors
         if not tensors:
-            text = f"backward hooks need a module that returns tensors, not {type(out).__name__}"
-            warnings.warn(text, stacklevel=2)
+            warn(f"backward hooks need a module that returns tensors, not {type(out).__name__}")
             return out
         for i, t in zip(tensors, Through.apply(self.enter, *(parts[i] for i in tensors)), strict=True):
             parts[i] = t
@@ -138,23 +137,38 @@ class Passing:
         return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
     def enter(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        grads = placed(grads, self.out_tensors, self.out_places)
         for hook in self.first:
-            changed = hook(self.module, grads)
-            if changed is not None:
-                grads = changed if isinstance(changed, tuple) else (changed,)
+            grads = changed_by(hook(self.module, grads), grads, "pre hook", "grad_output")
         self.grad_output = grads
-        if not self.reached:
-            self.run((None,) * self.places)
-        return grads
+        if not self.reached and any(g is not None for g in self.run((None,) * self.places)):
+            fail(PullbackError, "a backward hook of a module none of whose inputs wants a gradient must return None")
+        return tuple(grads[i] for i in self.out_tensors)
 
     def leave(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        found = dict(zip(self.tensors, grads, strict=True))
-        grad_input = self.run(tuple(found.get(i) for i in range(self.places)))
+        if self.grad_output is None:  # they came from elsewhere than the results
+            return grads
+        grad_input = self.run(placed(grads, self.tensors, self.places))
         return tuple(grad_input[i] for i in self.tensors)
 
     def run(self, grad_input: tuple[Any, ...]) -> tuple[Any, ...]:
         for hook in self.hooks:
-            changed = hook(self.module, grad_input, self.grad_output)
-            if changed is not None:
-                grad_input = changed if isinstance(changed, tuple) else (changed,)
+            grad_input = changed_by(hook(self.module, grad_input, self.grad_output), grad_input, "hook", "grad_input")
         return grad_input
+
+
+def placed(grads: tuple[Any, ...], at: list[int], places: int) -> tuple[Any, ...]:
+    """The gradients where their tensors were, and None elsewhere."""
+    found = dict(zip(at, grads, strict=True))
+    return tuple(found.get(i) for i in range(places))
+
+
+def changed_by(returned: Any, grads: tuple[Any, ...], hook: str, what: str) -> tuple[Any, ...]:
+    """What a hook returned instead of the gradients it was shown, if it did."""
+    if returned is None:
+        return grads
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    if len(returned) != len(grads):
+        text = f"Backward {hook} returned an invalid number of {what}, got {len(returned)}, but expected {len(grads)}"
+        fail(PullbackError, text)
+    return returned

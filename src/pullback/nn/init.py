@@ -5,8 +5,10 @@ The aim of Xavier and He initialisation: a layer neither shrinks nor grows the v
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, fail
@@ -190,3 +192,22 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
     if mode.lower() not in fans:
         fail(ArgumentError, f"mode {mode!r} is not known", f"use one of {list(fans)}")
     return fans[mode.lower()]
+
+
+def _older(name: str) -> Callable[..., Tensor]:
+    """The name a function had before PyTorch marked writing in place by an underscore."""
+    function = globals()[name + "_"]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        what = f"`nn.init.{name}` is now deprecated in favor of `nn.init.{name}_`."
+        warnings.warn(what, FutureWarning, stacklevel=2)
+        return function(*args, **kwargs)
+
+    return call
+
+
+uniform, normal, constant = _older("uniform"), _older("normal"), _older("constant")
+eye, dirac, sparse, orthogonal = _older("eye"), _older("dirac"), _older("sparse"), _older("orthogonal")
+xavier_uniform, xavier_normal = _older("xavier_uniform"), _older("xavier_normal")
+kaiming_uniform, kaiming_normal = _older("kaiming_uniform"), _older("kaiming_normal")

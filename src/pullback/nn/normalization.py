@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from ..errors import ArgumentError, ShapeError, fail
+from ..errors import ArgumentError, ShapeError, fail, warn
 from ..functions.creation import empty, ones, tensor, zeros
 from ..tensor import Tensor
 from . import functional as F
@@ -190,7 +189,7 @@ class _InstanceNorm(_Tracking):
             what = f"expected input's size at dim={at} to be num_features={self.num_features}, not {input.shape[at]}"
             if self.affine:
                 fail(ShapeError, what)
-            warnings.warn(f"{what}; this has no effect because affine=False", stacklevel=2)
+            warn(f"{what}; this has no effect because affine=False")
         out = F.instance_norm(
             input.unsqueeze(0) if alone else input, self.running_mean, self.running_var, self.weight, self.bias,
             self.training or not self.track_running_stats, 0.0 if self.momentum is None else self.momentum, self.eps,

@@ -180,8 +180,9 @@ class Stateful:
             with no_grad():
                 t.copy_(new)
         elif name in self._parameters:
-            is_parameter = isinstance(new, Parameter)
-            self._parameters[name] = new if is_parameter else Parameter(new, t.requires_grad)
+            if isinstance(new, Parameter):
+                new.requires_grad = t.requires_grad
+            self._parameters[name] = new if isinstance(new, Parameter) else Parameter(new, t.requires_grad)
         else:
             self._buffers[name] = new
         return []

@@ -59,6 +59,13 @@ def _pull_x(g: Any, w: Any, x_shape: Sizes, stride: Sizes, padding: Pairs, dilat
 
 def _pull_w(g: Any, x: Any, w_shape: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int) -> Any:
     return conv_weight_gradient(g, x, kernel=w_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _pull_y(g: Any, w: Any, y_shape: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int) -> Any:
+    """conv(g, w) as large as y: where dilation is larger than stride, g may reach a stride further than y needs."""
+    geometry = zip(y_shape[2:], g.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    padding = tuple([(p, min(q, (n - 1) * s + d * (k - 1) + 1 - m - p)) for n, m, k, s, (p, q), d in geometry])
+    return conv(g, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups)
 # fmt: on
 
 
@@ -104,7 +111,7 @@ conv_transpose = op(
     numpy=_conv_transpose, dtypes=matching, flops=lambda arrays, params, out: _products(arrays[0], arrays[1]),
     infer=lambda x, w, bias=None, *, size, stride, padding, dilation, groups=1: Spec((x.shape[0], w.shape[1] * groups, *size), x.dtype),
     vjp={
-        "x": lambda g, w, stride, padding, dilation, groups: conv(g, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        "x": lambda g, w, x_shape, stride, padding, dilation, groups: _pull_y(g, w, x_shape, stride, padding, dilation, groups),
         "w": lambda g, x, w_shape, stride, padding, dilation, groups: _pull_w(x, g, w_shape, stride, padding, dilation, groups),
         "bias": _pull_bias,
     },
@@ -119,6 +126,7 @@ conv_transpose = op(
         Sample((randn(5, 4, 2).T[::-1], randn(3, 2, 8).T[::-2], randn(4)[::-2]), _windows(1, size=(7,)), note="strided"),
         Sample((randn(2, 4, 3, dtype=np.float32), randn(4, 3, 3, dtype=np.float32), randn(3, dtype=np.float32)), _windows(1, size=(5,)), note="float32"),
         Sample((np.array([[[1.0, nan, 2.0, inf]]]), randn(1, 2, 2), None), _windows(1, size=(3,), padding=((1, 1),)), smooth=False, note="special values"),
+        Sample((randn(2, 3, 3, 4), randn(3, 2, 2, 3), None), _windows(2, size=(6, 6), dilation=(2, 1)), note="one more than needed, dilated"),
     ],
 )  # fmt: skip
 
@@ -136,7 +144,7 @@ conv_weight_gradient = op(
     numpy=_weight_gradient, dtypes=matching, flops=lambda arrays, params, out: _products(arrays[0], out),
     infer=lambda y, x, *, kernel, stride, padding, dilation, groups=1: Spec((y.shape[1], x.shape[1] // groups, *kernel), x.dtype),
     vjp={
-        "y": lambda g, x, stride, padding, dilation, groups: conv(x, g, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
+        "y": lambda g, x, y_shape, stride, padding, dilation, groups: _pull_y(x, g, y_shape, stride, padding, dilation, groups),
         "x": lambda g, y, x_shape, stride, padding, dilation, groups: _pull_x(y, g, x_shape, stride, padding, dilation, groups),
     },
     samples=lambda: [

@@ -54,7 +54,7 @@ class Adagrad(RuleOptimizer):
                 self.state_of(p, group)
 
     def begin(self, p: Tensor, group: Group) -> State:
-        return {"step": scalar(0.0, p), "sum": full_like(p, group["initial_accumulator_value"])}
+        return {"step": scalar(0.0, p), "sum": full_like(p, self.defaults["initial_accumulator_value"])}
 
     def rule(self, p: Tensor, g: Tensor, s: State, o: Group) -> tuple[Tensor, State]:
         t = s["step"] + 1

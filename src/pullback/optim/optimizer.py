@@ -303,8 +303,6 @@ def taken(value: Any, p: Tensor, key: Any = None) -> Any:
         return {k: taken(v, p, k) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(taken(v, p) for v in value)
-    if key == "step" and isinstance(value, (int, float)):  # old files have plain numbers
-        return scalar(float(value), p)
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
         return value
     with no_grad():

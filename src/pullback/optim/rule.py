@@ -12,7 +12,7 @@ from ..modes import MODES
 from ..ops.record import PLAIN, Op
 from ..tensor import Tensor, check_writable, wrote
 from ..views import write
-from .optimizer import Group, Optimizer, evaluated
+from .optimizer import Group, Optimizer, evaluated, scalar
 
 State = dict[str, Tensor]
 Live = tuple[Tensor, Tensor, State]  # a parameter, its gradient and its state
@@ -28,6 +28,12 @@ class RuleOptimizer(Optimizer):
     _step_supports_amp_scaling: ClassVar[bool] = True
     found_inf: Tensor | None = None
     grad_scale: Tensor | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for p, kept in self.state.items():
+            if isinstance(p, Tensor) and isinstance(kept.get("step"), (int, float)):  # old files have plain numbers
+                kept["step"] = scalar(float(kept["step"]), p)
 
     def begin(self, p: Tensor, group: Group) -> State:
         """The state of a parameter before its first step."""

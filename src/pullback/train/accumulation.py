@@ -48,6 +48,12 @@ class Window:
         self.counts = [count(batch) for batch in batches]
         self.total = sum(self.counts[1:], self.counts[0])  # of all micro-batches: numbers or tensors, as counted
         self.walked = 0  # micro-batches handed out so far
+        if isinstance(self.total, (int, float)) and self.total == 0:
+            fail(
+                PullbackError,
+                f"the loss of a window of {len(batches)} micro-batches has no terms: count(batch) gave 0 for each",
+                "leave such batches out, or look at what count() counts",
+            )
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from ..errors import fail
@@ -13,12 +14,39 @@ from ..io import checkpoints
 from ..io.checkpoints import CheckpointError, check_names
 from ..io.generators import get_states, set_states
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 class Checkpoints(checkpoints.Checkpoints):
     """A folder of checkpoints: the last `keep`, and the best by their metric (`mode`: "min" or "max")."""
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 3, *, mode: str = "min") -> None:
         super().__init__(folder, keep, mode=mode, adapter=adapter)
+
+
+class Lock:
+    """Held by the one run that writes to a folder; the system lets go of it however the run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file: Any = None
+        if fcntl is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(folder / ".lock", "a")  # noqa: SIM115 (closed by close())
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by a loader's workers
+        except OSError as error:
+            self.close()
+            taken = isinstance(error, (BlockingIOError, PermissionError)) and self.file is not None
+            what = "another run is writing to" if taken else f"cannot write ({error}) to"
+            fail(CheckpointError, f"{what} {folder.absolute()}", "wait for it to end, or use another folder")
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
 
 class Batches:
@@ -44,7 +72,7 @@ class Batches:
 
 
 PARTS = {"optimizer": "optimizer", "scheduler": "scheduler", "scaler": "scaler", "loader": "train"}  # key: attribute
-PROGRESS = ("step", "epoch", "skipped", "stopped", "validated", "logs")
+PROGRESS = ("step", "epoch", "skipped", "stopped", "validated", "exhausted", "logs")
 
 
 def capture(trainer: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import PullbackError, show, users_line
 from ..modes import MODES, Switch
 from ..nn.module import Module
+from ..nn.utils.clip_grad import get_total_norm
 from ..ops.compare import isfinite, isnan
 from ..ops.extremes import amax, amin
 from ..ops.record import WATCHERS
@@ -37,7 +38,8 @@ def diagnose(model: Module, batches: Sequence[Any], backward: Callable[[Any], No
             backward(batch)
             if watcher.found:
                 return watcher.found
-    return ["the same batch, run again, gave finite numbers: something outside of the batch and the weights differs"]
+    again = "the same batch, run again, gave finite numbers: something outside of the batch and the weights differs"
+    return _bad_gradients(model) or [again]
 
 
 class Watcher:
@@ -111,6 +113,20 @@ def _bad_parameters(model: Module) -> Iterator[str]:
     for name, t in model.named_parameters():
         if word := _kind(t._array):
             yield f"the weights: parameter {name!r} of shape {list(t.shape)} has {word} at index {_first(t)}"
+
+
+def _bad_gradients(model: Module) -> list[str]:
+    """What is no op's fault: a hook's or a backward()'s of the user's own, or a norm's that overflows."""
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    bad = [(name, g) for name, g in grads.items() if _kind(g._array)]
+    if bad:
+        name, g = bad[-1]  # the backward pass came to the last layers first
+        what = f"the gradient of parameter {name!r} of shape {list(g.shape)} has {_kind(g._array)} at index {_first(g)}"
+        return [what, "  no op made it from finite numbers: look at hooks and at backward() of a Function of your own"]
+    if grads and not get_total_norm(grads.values()).isfinite():
+        name = max(grads, key=lambda name: float(grads[name].abs().max()))
+        return [f"every gradient is finite, but so large that their norm is not; the largest is that of {name!r}"]
+    return []
 
 
 def _first(t: Tensor) -> list[int]:

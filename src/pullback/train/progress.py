@@ -104,10 +104,12 @@ class Bar(Display):
 
     def on_fit_start(self, trainer: Any) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         super().on_fit_start(trainer)
         columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()]
-        self.bar = Progress(*columns, TextColumn("{task.fields[values]}"), auto_refresh=False)
+        last = TextColumn("{task.fields[values]}", table_column=Column())  # it wraps where there is little room
+        self.bar = Progress(*columns, last, auto_refresh=False)
         self.task = self.bar.add_task("", total=trainer.total, epoch=trainer.epoch + 1, values="")
         self.bar.start()
 

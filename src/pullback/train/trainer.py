@@ -20,7 +20,7 @@ from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor
 from .accumulation import Window, accumulate, samples
 from .callbacks import Callback, EarlyStopping, monitored
-from .checkpoints import Batches, Checkpoints, capture, restore
+from .checkpoints import Batches, Checkpoints, Lock, capture, restore
 from .checks import check
 from .curves import Curves
 from .logs import JsonLog, TensorBoardLog
@@ -89,8 +89,11 @@ class Trainer:
         self.step = self.epoch = self.skipped = 0  # steps taken, epochs completed, steps left out
         self.stopped: str | None = None  # why training was stopped early
         self.validated: int | None = None  # the step of the last validation
+        self.exhausted = False  # has the epoch under way no more batches?
         self.logs: dict[str, Any] = {}  # the latest of each value
         self._saved: Any = None  # the progress that the last checkpoint has
+        self._lock: Lock | None = None  # on the folder, during fit()
+        self._fitting = self._asked = False  # is fit() running, and has save() been called?
         self._ended: int | None = None  # the step at which the last epoch ended
         self._clock, self._rate = time.perf_counter(), 0.0
 
@@ -110,18 +113,18 @@ class Trainer:
     def fit(self, resume: bool | int = True) -> dict[str, Any]:
         """Train; returns the last values logged. With a folder it goes on from the latest checkpoint there, or from
         that of the step given; `resume=False` wants a folder without any."""
-        self._start(resume)
         try:
+            self._start(resume)
             self._tell("on_fit_start")
             while not self.done:
                 self._tell("on_epoch_start")
                 self.model.train()
-                for window in accumulate(self.train, self.accumulate, self.count):
+                for window in self._windows():
                     self.logs |= self.train_step(window)
                     self._tell("on_step_end", self.logs)
                     if self._due(self.valid_every):
                         self._validate()
-                    if self._due(self.checkpoint_every) or self._improved():
+                    if self._due(self.checkpoint_every) or self._improved() or self._asked:
                         self._save()
                     if self.done:
                         break
@@ -132,12 +135,13 @@ class Trainer:
                     if self.scheduler_per == "epoch":
                         self.scheduler.step()
                     self._tell("on_epoch_end")
-                    if self.checkpoint_every is None or self._improved():
+                    if self.checkpoint_every is None or self._improved() or self._asked:
                         self._save()
             self._finish()
             self._tell("on_fit_end")
         finally:
             self._tell("close")
+            self._end()
         return self.logs
 
     def train_step(self, window: Window) -> dict[str, Any]:
@@ -210,10 +214,12 @@ class Trainer:
         return cat(outputs) if outputs and all(isinstance(out, Tensor) for out in outputs) else outputs
 
     def save(self) -> Path:
-        """Write a checkpoint now."""
+        """Write a checkpoint now; called from a callback, as soon as all of this step is done."""
         if self.checkpoints is None:
             fail(PullbackError, "there is nowhere to save", "give the Trainer a folder")
-        self._save()
+        self._asked = self._fitting
+        if not self._fitting:
+            self._save()
         return self.checkpoints.path(self.step)
 
     def load(self, which: str | int = "latest") -> None:
@@ -247,6 +253,8 @@ class Trainer:
         if self.train is None or (self.epochs is None and self.steps is None):
             what = "fit() needs batches to train on and an end"
             fail(ArgumentError, what, "give the Trainer train=, and epochs= or steps=")
+        self._fitting = True
+        self._lock = None if self.checkpoints is None else Lock(self.checkpoints.folder)
         latest = None if self.checkpoints is None else self.checkpoints.latest()
         if resume is False and latest is not None and self.step == 0:
             fail(
@@ -262,14 +270,26 @@ class Trainer:
             self.load()
         self._clock, self._ended = time.perf_counter(), None
 
+    def _end(self) -> None:
+        self._fitting = False
+        if self._lock is not None:
+            self._lock.close()
+
     def _tell(self, event: str, *args: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *args)
 
+    def _windows(self) -> Iterator[Window]:
+        """Those left of this epoch. One that is not full has met the end of the data, which then begin anew."""
+        if not self.exhausted:
+            for window in accumulate(self.train, self.accumulate, self.count):
+                self.exhausted = len(window) < self.accumulate
+                yield window
+
     def _count_epoch(self) -> None:
         if self._ended == self.step:
             fail(PullbackError, "a whole epoch gave no batch", "is the data set empty, or smaller than a batch?")
-        self._ended = self.step
+        self._ended, self.exhausted = self.step, False
         self.epoch += 1
 
     def _due(self, every: int | None) -> bool:
@@ -381,7 +401,7 @@ class Trainer:
     def _save(self) -> None:
         if self.checkpoints is not None:
             path = self.checkpoints.save(self.step, capture(self), self._metric())
-            self._saved = self._progress()
+            self._saved, self._asked = self._progress(), False
             self._tell("on_checkpoint", path)
 
     def _progress(self) -> Any:
@@ -393,5 +413,5 @@ class Trainer:
             return
         if self.validated != self.step:
             self._validate()
-        if self._saved != self._progress():
+        if self._saved != self._progress() or self._asked:
             self._save()

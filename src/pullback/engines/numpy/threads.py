@@ -13,8 +13,13 @@ from ...modes import MODES
 WORTHWHILE = 1 << 20  # elements; for fewer, starting a thread costs more than it saves
 
 
+limit: int | None = None  # what set_num_threads() said
+
+
 def cores() -> int:
-    """How many threads to use: what OMP_NUM_THREADS says, or as many as there are cores for this process."""
+    """How many threads to use: as told, or what OMP_NUM_THREADS says, or as many as this process has cores."""
+    if limit is not None:
+        return limit
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked):
         return int(asked)

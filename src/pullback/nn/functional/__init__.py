@@ -277,4 +277,4 @@ for _function in (
     public(method=_function in (hardshrink, prelu))(_function)
 
 for _name in __all__:
-    globals()[_name] = tensors_only(globals()[_name])
+    globals()[_name] = tensors_only(globals()[_name], __name__, _name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ...autocasting import autocasts
 from ...dtypes import FLOATS
-from ...errors import ArgumentError, GradientError, PullbackError, ShapeError, fail
+from ...errors import ArgumentError, GradientError, PullbackError, ShapeError, fail, warn
 from ...functions.conversion import known
 from ...functions.creation import arange
 from ...ops.activation import logsigmoid, relu
@@ -61,11 +60,9 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str, *older: bool 
 
 def _warn_if_broadcast(input: Tensor, target: Tensor) -> None:
     if input._array.shape != target._array.shape:
-        warnings.warn(
+        warn(
             f"Using a target size ({list(target.shape)}) that is different to the input size ({list(input.shape)}). "
-            "This will likely "
-            "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-            stacklevel=3,
+            "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size."
         )
 
 
@@ -213,9 +210,11 @@ def cross_entropy(
             f"{list(target.shape)}",
             "for class indices, convert the target with .long()",
         )
+    if ignore_index >= 0:
+        fail(PullbackError, "ignore_index is not supported for floating point target", "set those rows' weights to 0")
     dim = class_dim(input)
     classes = input.shape[dim]
-    if label_smoothing:
+    if label_smoothing and classes:
         target = add(mul(target, 1 - label_smoothing), label_smoothing / classes)
     loss = mul(log_softmax(input, dim=dim), target)
     if weight is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...autocasting import autocasts
 from ...dtypes import HALVES, finfo, float32
-from ...errors import PullbackError, ShapeError, fail
+from ...errors import ArgumentError, PullbackError, ShapeError, fail
 from ...functions.creation import triu_indices
 from ...modes import no_grad
 from ...ops import normalization as ops
@@ -98,6 +98,8 @@ def batch_norm(
     channels = _channels(
         "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
+    if (running_mean is None) != (running_var is None):
+        fail(ArgumentError, "running_mean and running_var must either both be None or neither be None")
     if not training:
         if running_mean is None or running_var is None:
             fail(
@@ -114,6 +116,8 @@ def batch_norm(
             "use a larger batch, or eval mode",
         )
     out, mean, variance = ops.batch_norm(input, weight, bias, eps=eps)
+    if count == 0:  # nothing to learn from
+        return out
     with no_grad():
         if running_mean is not None:
             _move(running_mean, mean, momentum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -78,6 +79,7 @@ def _made(name: str, names: list[str]) -> ModuleType:
         return _find(attribute)
 
     made = ModuleType(f"{__name__}.{name}", f"torch.nn.modules.{name}")
+    made.__spec__ = ModuleSpec(made.__name__, None)
     vars(made).update(__getattr__=look_up, __all__=[n for n in names if n[0] != "_"], __dir__=lambda: names)
     return made
 

@@ -80,3 +80,16 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     line = users_line()
     for g in _grads(parameters):
         _note(g.clamp_(-limit, limit), line)
+
+
+def clip_grad_norm(
+    parameters: Tensors,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """The older name of clip_grad_norm_."""
+    what = "`clip_grad_norm` is now deprecated in favor of `clip_grad_norm_`."
+    warnings.warn(what, FutureWarning, stacklevel=2)
+    return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
