@@ -40,7 +40,7 @@ COMPARISONS = [
     ("AdamW, 100 tensors of 1000", "AdamW", {}, SMALL, 10, 21, 1.0),
     ("SGD with momentum, 100 tensors of 1000", "SGD", {"momentum": 0.9}, SMALL, 10, 21, 1.3),
     ("AdamW, MLP 784-300-100-10", "AdamW", {}, MLP, 50, 21, 1.3),
-    ("SGD with momentum, MLP 784-300-100-10", "SGD", {"momentum": 0.9}, MLP, 50, 21, 1.3),
+    ("SGD with momentum, MLP 784-300-100-10", "SGD", {"momentum": 0.9}, MLP, 50, 21, 1.5),
 ]
 
 
