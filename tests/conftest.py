@@ -4,6 +4,12 @@ beside each other do not wait for one another's threads."""
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """What loads JAX comes last: from then on JAX warns of every fork, and data loaders fork."""
+    items.sort(key=lambda item: "jax" in item.path.name)
