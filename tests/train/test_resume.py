@@ -145,6 +145,22 @@ def test_a_run_stopped_after_the_short_window_at_an_epochs_end_goes_on(tmp_path,
     assert log(tmp_path / "parts") == log(tmp_path / "whole")
 
 
+def test_fit_again_goes_on_in_the_middle_of_the_epoch() -> None:
+    def train(*budgets: int) -> Trainer:
+        torch.manual_seed(0)
+        points = [(torch.randn(3), torch.randn(2)) for _ in range(20)]
+        model = nn.Linear(3, 2)
+        loader = DataLoader(points, batch_size=4, shuffle=True)
+        trainer = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), loader, steps=0, progress=False)
+        for trainer.steps in budgets:
+            trainer.fit()
+        return trainer
+
+    whole, parts = train(13), train(3, 8, 13)
+    assert parts.epoch == whole.epoch == 2
+    assert torch.equal(parts.model.weight, whole.model.weight)
+
+
 class SavesAndStops(Callback):
     """Asks for a checkpoint at a step, and stops there as a kill would."""
 

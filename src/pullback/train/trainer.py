@@ -94,6 +94,7 @@ class Trainer:
         self._saved: Any = None  # the progress that the last checkpoint has
         self._lock: Lock | None = None  # on the folder, during fit()
         self._fitting = self._asked = False  # is fit() running, and has save() been called?
+        self._left: Any = None  # where the data was when fit() ended
         self._ended: int | None = None  # the step at which the last epoch ended
         self._clock, self._rate = time.perf_counter(), 0.0
 
@@ -268,10 +269,12 @@ class Trainer:
             self.checkpoints.rewind(resume)
         elif resume and latest is not None and self.step == 0:
             self.load()
+        elif self._left is not None:  # fit() again goes on in the middle of the epoch
+            self.train.load_state_dict(self._left)
         self._clock, self._ended = time.perf_counter(), None
 
     def _end(self) -> None:
-        self._fitting = False
+        self._fitting, self._left = False, None if self.train is None else self.train.state_dict()
         if self._lock is not None:
             self._lock.close()
 
