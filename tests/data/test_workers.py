@@ -378,9 +378,13 @@ def gone(pids: list[int], within: float = 10.0) -> bool:
     return not any(map(alive, pids))
 
 
+# A shell that runs the tests in the background has made Ctrl-C ignored, and children inherit that.
+HEEDS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def start(code: str) -> tuple[subprocess.Popen[str], list[int]]:
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", SCRIPT + code],
+        [sys.executable, "-W", "error", "-c", HEEDS_CTRL_C + SCRIPT + code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
