@@ -161,6 +161,18 @@ def test_fit_again_goes_on_in_the_middle_of_the_epoch() -> None:
     assert torch.equal(parts.model.weight, whole.model.weight)
 
 
+def test_fit_again_on_other_data_begins_with_it() -> None:
+    torch.manual_seed(0)
+    first, second = ([(torch.randn(3), torch.randn(2)) for _ in range(n)] for n in (20, 12))
+    model = nn.Linear(3, 2)
+    loader = DataLoader(first, batch_size=4)
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), loader, steps=3, progress=False)
+    trainer.fit()
+    trainer.train, trainer.steps = DataLoader(second, batch_size=4, shuffle=True), 7
+    trainer.fit()
+    assert (trainer.step, trainer.epoch) == (7, 1)  # three of the four batches were an epoch
+
+
 class SavesAndStops(Callback):
     """Asks for a checkpoint at a step, and stops there as a kill would."""
 

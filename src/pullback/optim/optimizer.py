@@ -297,10 +297,10 @@ def scalar(value: float, p: Tensor) -> Tensor:
     return made
 
 
-def taken(value: Any, p: Tensor, key: Any = None) -> Any:
+def taken(value: Any, p: Tensor) -> Any:
     """A copy of a saved value for parameter p: in its dtype, but for numbers such as the count of steps."""
     if isinstance(value, dict):
-        return {k: taken(v, p, k) for k, v in value.items()}
+        return {k: taken(v, p) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(taken(v, p) for v in value)
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):

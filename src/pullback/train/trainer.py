@@ -94,7 +94,7 @@ class Trainer:
         self._saved: Any = None  # the progress that the last checkpoint has
         self._lock: Lock | None = None  # on the folder, during fit()
         self._fitting = self._asked = False  # is fit() running, and has save() been called?
-        self._left: Any = None  # where the data was when fit() ended
+        self._left: Any = None  # the data, and where in an epoch of it fit() ended
         self._ended: int | None = None  # the step at which the last epoch ended
         self._clock, self._rate = time.perf_counter(), 0.0
 
@@ -269,14 +269,16 @@ class Trainer:
             self.checkpoints.rewind(resume)
         elif resume and latest is not None and self.step == 0:
             self.load()
-        elif self._left is not None:  # fit() again goes on in the middle of the epoch
-            self.train.load_state_dict(self._left)
+        elif self._left is not None and self._left[0] is self.train:  # fit() again goes on in the middle of the epoch
+            self.train.load_state_dict(self._left[1])
         self._clock, self._ended = time.perf_counter(), None
 
     def _end(self) -> None:
-        self._fitting, self._left = False, None if self.train is None else self.train.state_dict()
+        self._fitting = False
         if self._lock is not None:
             self._lock.close()
+        within = self.train is not None and self._ended != self.step
+        self._left = (self.train, self.train.state_dict()) if within else None
 
     def _tell(self, event: str, *args: Any) -> None:
         for callback in self.callbacks:
