@@ -93,4 +93,6 @@ def __getattr__(name: str) -> _Any:
         "train",
     ):  # loaded when first asked for: importing pullback stays quick
         return _import(f".{name}", __name__)
+    if name in ("compile", "cond", "scan", "verify", "while_loop"):
+        return getattr(_import(".program", __name__), name)
     return _explain(name)

@@ -14,7 +14,7 @@ REFUSED: dict[str, str] = {
     ),
     **dict.fromkeys(["view_as_real", "view_as_complex", "angle", "stft", "istft"], COMPLEX),
     **dict.fromkeys(["sparse", "sparse_coo_tensor", "sparse_csr_tensor", "sparse_coo", "spmm", "hspmm"], SPARSE),
-    **dict.fromkeys(["onnx", "distributed", "compile", "multiprocessing"], LATER),
+    **dict.fromkeys(["onnx", "distributed", "multiprocessing"], LATER),
     "jit": "TorchScript has no counterpart; pullback captures a step from plain Python",
     "classes": "custom C++ classes have no counterpart",
     "ops": "custom C++ operators have no counterpart; write an autograd.Function",

@@ -21,6 +21,7 @@ class Modes(threading.local):
         self.pack: Any = None  # where nodes put what they save, when not in themselves (checkpoint)
         self.backward = False  # is a backward pass running?
         self.autocast: Any = None  # gives ops their inputs in other types: (op, inputs) -> inputs
+        self.capture: Any = None  # what notes the ops on symbols, while a step is captured
         self.watch: Any = None  # told of each node's pullback: (node, cotangent, [(edge, cotangent)])
         # Overflow, 0/0 and the like give Inf and NaN in silence, as in PyTorch. NumPy's error state is context-local,
         # so ops run in a context of their own and the user's setting stays as it was.
@@ -30,6 +31,15 @@ class Modes(threading.local):
 
 
 MODES = Modes()
+
+
+def begun(holder: Any, key: Any, make: Callable[[], Any]) -> Any:
+    """holder[key] = make(); while a step is captured, as if it had been made before the step."""
+    if MODES.capture is None:
+        holder[key] = make()
+    else:
+        MODES.capture.begin(holder, key, make)
+    return holder[key]
 
 
 class Switch:

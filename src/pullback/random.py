@@ -41,13 +41,8 @@ class Generator:
         """The state to draw from; the generator itself moves on by `blocks`."""
         with TAKING:
             before = self.state._array
-            after = add(before, np.array([0, blocks], np.int64))
-            self.state = wrap(after) if type(before) is np.ndarray else self._move(after)
+            self.state = wrap(add(before, np.array([0, blocks], np.int64)))
         return before
-
-    def _move(self, after: Any) -> Tensor:
-        self.state._storage.write(self.state, after)
-        return self.state
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of this seed."""

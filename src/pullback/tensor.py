@@ -58,11 +58,9 @@ class Storage:
         target = tensor._array
         if type(target) is np.ndarray:
             check_writable(target)
-            np.copyto(target, value, casting="unsafe")
-        elif tensor._array is self.array:
-            tensor._array = self.array = value
-        else:
-            fail(PullbackError, f"{type(target).__name__}: writing through a view needs a real view")
+            np.copyto(target, value, casting="unsafe")  # a symbol refuses: see its __array__
+        else:  # symbols, and arrays on devices
+            target.write(value)
         self.wrote()
 
 

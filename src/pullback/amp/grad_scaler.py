@@ -19,7 +19,7 @@ from ..dtypes import F16, FLOATS, float32, int32
 from ..errors import DTypeError, GradientError, Position, PullbackError, fail, show, users_line
 from ..functions.creation import full
 from ..functions.joining import stack
-from ..modes import no_grad
+from ..modes import begun, no_grad
 from ..ops.compare import isfinite, logical_or, where
 from ..tensor import Tensor
 from ..views import write
@@ -155,8 +155,9 @@ class GradScaler:
 
     def _state(self) -> tuple[Tensor, Tensor]:
         if self._scale is None or self._growth_tracker is None:
-            self._scale = full((), self._init_scale, dtype=float32)
-            self._growth_tracker = full((), self._init_growth_tracker, dtype=int32)
+            begun(vars(self), "_scale", lambda: full((), self._init_scale, dtype=float32))
+            begun(vars(self), "_growth_tracker", lambda: full((), self._init_growth_tracker, dtype=int32))
+        assert self._scale is not None and self._growth_tracker is not None
         return self._scale, self._growth_tracker
 
     def _scaled(self, name: str) -> Tensor:

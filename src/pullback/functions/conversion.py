@@ -100,7 +100,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 @public(function=False)
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """Itself if its elements lie in order in memory, else a copy in which they do."""
-    return self if type(self._array) is not np.ndarray or self._array.flags.c_contiguous else clone_op(self)
+    return self if self._array.flags.c_contiguous else clone_op(self)
 
 
 @public(function=False)
@@ -141,11 +141,14 @@ def known(x: Tensor) -> bool:
 
 def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
     """The array, where its values may be looked at."""
-    if not known(x):
+    if type(x._array) is not np.ndarray:
+        if (array := x._array.known()) is not None:
+            return array
         fail(
             PullbackError,
             f"{what} needs the tensor's values, which are not known while a step is being captured",
-            "keep the value as a tensor, or move this out of the step",
+            "keep the value as a tensor: where() or cond() instead of `if`, while_loop() instead of `while`; or move this "
+            "out of the step",
         )
     return x._array
 

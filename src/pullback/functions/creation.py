@@ -10,6 +10,7 @@ import numpy as np
 
 from ..dtypes import F64, I64, as_dtype, dtype, get_default_dtype, result_dtype
 from ..errors import DTypeError, PullbackError, ShapeError, fail
+from ..modes import MODES
 from ..ops import create as ops
 from ..tensor import Tensor, check_device, wrap
 from ..views import write
@@ -92,6 +93,8 @@ def made(array: Any, requires_grad: bool, options: dict[str, Any], out: Tensor |
             raise TypeError(f"unexpected keyword argument {next(iter(options))!r}")
     if out is not None:
         return write(out, wrap(array))
+    if MODES.capture is not None and type(array) is np.ndarray:  # it may be written to
+        array = MODES.capture.symbol_of(array)
     tensor = wrap(array)
     if requires_grad:
         tensor.requires_grad = True

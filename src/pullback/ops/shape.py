@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .record import Shape, Spec, op, per_input, same
+from .create import full_like
+from .record import OPS, Shape, Spec, op, per_input, same
 from .samples import Sample, randn
 
 Key = tuple[Any, ...]  # of integers, slices, None and ...
@@ -103,6 +104,47 @@ slice_ = op(
         Sample((randn(),), {"key": (None, ...)}, note="0-d"),
         Sample((randn(4, 3),), {"key": (slice(3, 1),)}, note="to empty"),
         Sample((randn(5, 4).T[::-1],), {"key": (slice(1, None), slice(0, 10, 3))}, note="strided"),
+    ],
+)  # fmt: skip
+
+Path = tuple[tuple[str, dict[str, Any]], ...]  # view ops, each with its parameters
+
+
+def _through(x: Any, path: Path) -> Any:
+    for name, params in path:
+        x = OPS[name].numpy(x, **params)
+    return x
+
+
+def _put_view(x: Any, value: Any, path: Path) -> Any:
+    out = np.array(x)
+    seen = _through(out, path)
+    if np.may_share_memory(seen, out) or not seen.size:
+        seen[...] = value
+    else:  # a copy came between, in this layout
+        out.reshape(-1)[_through(np.arange(out.size).reshape(out.shape), path)] = value
+    return out
+
+
+def look_through(x: Any, path: Path) -> Any:
+    """The view that a path of view ops leads to."""
+    for name, params in path:
+        x = OPS[name](x, **params)
+    return x
+
+
+put_view = op(
+    "put_view", "x, but value where the views of `path` look", inputs="x value",
+    torch="x.reshape(-1).index_put((torch.arange(x.numel()).reshape(x.shape)[path[0][1]['key']],), value).reshape(x.shape)",
+    numpy=_put_view, infer=lambda x, value, path: Spec(x.shape, x.dtype), dtypes=per_input, broadcasts=True,
+    vjp={"x": lambda g, value_shape, path: put_view(g, full_like(g, value=0.0, shape=value_shape), path=path),
+         "value": lambda g, path: look_through(g, path)},
+    samples=lambda: [
+        Sample((randn(4, 5), randn(5, seed=1)), {"path": (("slice", {"key": (1,)}),)}),
+        Sample((randn(4, 5), randn(2, 1, seed=1)), {"path": (("slice", {"key": (slice(None, None, 2), slice(1, 4))}),)}, note="broadcast"),
+        Sample((randn(4, 3).T, randn(seed=1)), {"path": (("slice", {"key": (2, 3)}),)}, note="strided, one element"),
+        Sample((randn(), randn(seed=1)), {"path": (("slice", {"key": (...,)}),)}, note="0-d"),
+        Sample((randn(0, 3), randn(0, seed=1)), {"path": (("slice", {"key": (..., 1)}),)}, note="empty"),
     ],
 )  # fmt: skip
 

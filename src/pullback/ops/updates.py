@@ -22,11 +22,11 @@ from .samples import positive, randn
 
 def _rest(x: Any) -> Any:
     """1 - x, of a number or an array."""
-    return 1 - x if isinstance(x, (float, int)) else sub(1.0, x)
+    return sub(1.0, x) if hasattr(x, "shape") else 1 - x
 
 
 def _product(x: Any, y: Any) -> Any:
-    return x * y if isinstance(x, (float, int)) and isinstance(y, (float, int)) else mul(x, y)
+    return mul(x, y) if hasattr(x, "shape") or hasattr(y, "shape") else x * y
 
 
 def _like(new: Any, old: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..dtypes import HALVES
 from ..errors import ArgumentError, fail
 from ..functions.compare import where
-from ..modes import MODES
+from ..modes import MODES, begun
 from ..ops.record import PLAIN, Op
 from ..tensor import Tensor, check_writable, wrote
 from ..views import write
@@ -64,9 +64,9 @@ class RuleOptimizer(Optimizer):
 
     def state_of(self, p: Tensor, group: Group) -> State:
         """The state of a parameter, begun if need be."""
-        state: State = self.state.get(p) or self.begin(p, group)
-        if state:
-            self.state[p] = state
+        state: State = self.state.get(p) or begun(self.state, p, lambda: self.begin(p, group))
+        if not state:
+            del self.state[p]
         return state
 
     def update(self, live: Sequence[Live], o: Group) -> None:
@@ -126,7 +126,7 @@ def scalar_of(x: Any) -> Any:
 def decayed(p: Tensor, g: Tensor, o: Group) -> Tensor:
     """g + weight_decay p: the gradient with that of weight_decay/2 |p|^2"""
     decay = o["weight_decay"]
-    return g if isinstance(decay, (int, float)) and decay == 0 else g + decay * p
+    return g if not isinstance(decay, Tensor) and decay == 0 else g + decay * p
 
 
 def shrunk(p: Tensor, o: Group) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ...errors import ArgumentError, DTypeError, fail
-from ...modes import no_grad
+from ...modes import MODES, no_grad
 from ...tensor import Tensor
 from ..optimizer import Optimizer
 
@@ -36,6 +37,11 @@ class LRScheduler:
         self.base_lrs: list[Any] = rates(optimizer, "initial_lr")
         self.last_epoch = last_epoch
         self._initial_step()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in vars(cls):
+            setattr(cls, "step", after_the_step(vars(cls)["step"]))
 
     def _initial_step(self) -> None:
         """Set the first learning rate."""
@@ -103,6 +109,21 @@ class LRScheduler:
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def after_the_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A schedule's step inside of a captured training step happens after each run: it is the host's, not the Program's."""
+
+    @functools.wraps(step)
+    def stepped(self: LRScheduler, *args: Any, **kwargs: Any) -> Any:
+        if MODES.capture is not None:
+            return MODES.capture.defer(stepped, (self, *args), kwargs, changes=self.optimizer)
+        return step(self, *args, **kwargs)
+
+    return stepped
+
+
+setattr(LRScheduler, "step", after_the_step(LRScheduler.step))
 
 
 class FunctionScheduler(LRScheduler):

@@ -1,0 +1,60 @@
+"""How each op is written in JAX. A file here has the ops of the file of the same name in `pullback.ops`.
+
+A form is given what the record's `numpy` would be given: arrays in the dtypes that the record's dtype rule chose (half
+types widened to float32), Python numbers, None, and the parameters. An op without a form runs its decomposition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ....dtypes import F32
+from ....errors import PullbackError, fail
+from ....ops.record import IMPLEMENTATIONS, Op
+
+Array = jax.Array
+FORMS: dict[str, Callable[..., Any]] = {}
+HALF: dict[str, Callable[..., Any]] = {}  # forms that take half types as they are, and accumulate in float32
+
+
+def form(name: str, *, half: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter the form of an op."""
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        (HALF if half else FORMS)[name] = function
+        return function
+
+    return enter
+
+
+def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+    """An op on JAX's arrays, in the dtypes that its record asks for."""
+    if op.name in HALF and getattr(inputs[0], "dtype", F32).itemsize == 2:
+        return HALF[op.name](*inputs, **params)
+    function = FORMS.get(op.name)
+    if function is None:
+        if op.decompose is None:
+            fail(PullbackError, f"{op.name} cannot run on XLA", "run it eagerly, or on the numpy engine")
+        return op.decompose(*[jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs], **params)
+    arrays, restore = op.dtypes(op, [jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs])
+    return _restored(function(*arrays, **params), restore)
+
+
+def _restored(out: Any, restore: Any) -> Any:
+    if type(out) is tuple:
+        return tuple(_restored(o, restore) for o in out)
+    return out.astype(restore) if restore is not None and out.dtype == F32 else out
+
+
+def register() -> None:
+    """Let ops run on JAX's arrays and on those that jax.jit traces with."""
+    IMPLEMENTATIONS[jax.Array] = IMPLEMENTATIONS[jax.core.Tracer] = run
+
+
+from . import activation, arithmetic, compare, create, extremes, losses, norms, pointwise, reduction, softmax, special  # noqa: E402  # fmt: skip
+from . import along, counting, folding, indexing, joining, random, scan, shape, sorting, strided  # noqa: E402  # fmt: skip
+from . import attention, convolution, decompositions, matmul, normalization, pooling, recurrence, resampling, updates  # noqa: E402  # fmt: skip

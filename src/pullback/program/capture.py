@@ -1,0 +1,652 @@
+"""Capture: run a function once on symbols, and note all that it does.
+
+The function runs as it always does, on the same tensors, whose arrays are symbols meanwhile. Afterwards everything is put
+back as it was, and what had changed is known: that is what a call of the Program has to write.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..errors import PullbackError, fail
+from ..modes import MODES, no_grad
+from ..ops.record import WATCHERS, Spec
+from ..ops.strided import as_strided
+from ..tensor import Storage, Tensor, wrap
+from .places import MISSING, PLAIN_TYPES, Place, Walk, is_nest, name_of
+from .program import Input, Program, Value, Write
+from .recorder import Recorder
+from .symbol import Buffer, Number, Symbol, look
+
+IMPURE = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic, time.monotonic_ns}
+DRAWS = (random.Random, np.random.RandomState, np.random.Generator)
+
+
+class Region:
+    """A piece of memory that the step may read and write: an input, and where to find it again."""
+
+    def __init__(self, tensor: Tensor, symbol: Symbol, source: Source, name: str) -> None:
+        self.tensor, self.symbol, self.source, self.name = tensor, symbol, source, name
+        self.input, self.dtype = symbol.buffer.value, symbol.dtype
+
+
+class Source:
+    """How to find a tensor at the time of a call."""
+
+    def __init__(self, tensor: Tensor | None = None, place: Place | None = None, leaf: int | None = None,
+                 argument: int | None = None) -> None:  # fmt: skip
+        self.tensor, self.place, self.leaf, self.argument = tensor, place, leaf, argument
+
+    def find(self, arguments: Sequence[Any]) -> Any:
+        """The tensor, or MISSING."""
+        if self.place is not None:
+            holder = self.place.holder if self.argument is None else vars(arguments[self.argument])
+            held = self.place._replace(holder=holder).get() if self.argument is not None else self.place.get()
+            if self.leaf is None:
+                return held
+            leaves = list(trees.leaves(held)) if is_nest(held) else []
+            return leaves[self.leaf] if self.leaf < len(leaves) else MISSING
+        return arguments[self.argument] if self.argument is not None else self.tensor
+
+
+class Session:
+    """One capture: what was found, what it looked like before, and what was recorded."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, phantoms: bool) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.recorder = Recorder()
+        self.recorder.begin = self.begin
+        self.begun: list[tuple[Any, Any, Any]] = []  # state that the first step made
+        self.walk = Walk(function, args, kwargs)
+        self.recorder.name_of = lambda module: self.walk.modules.get(id(module), type(module).__name__)
+        self.arguments = list(trees.leaves((args, kwargs)))
+        self.regions: list[Region] = []
+        self.outer: list[tuple[Tensor, Any]] = []  # tensors with a history from before, and where it leads
+        self.phantoms: dict[int, tuple[Tensor, Value]] = {}
+        self.use_phantoms = phantoms and "zero_grad" in self.walk.names
+        self.snapshot = Snapshot(self.walk)
+        self.numbers: dict[tuple[int, Any], Any] = {}  # what the options of optimizers are meanwhile
+        self.known: dict[int, Any] = {}  # arrays of tensors that were there before and were not found
+
+    def run(self) -> Any:
+        """The function's result, on symbols. The state it leaves stays until `restore`."""
+        before = MODES.capture
+        MODES.capture = self.recorder
+        try:
+            self.lift()
+            self.free_numbers()
+            with self.watching():
+                return trace(self.function, self.args, self.kwargs)
+        finally:
+            MODES.capture = before
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Notice tensors that were not found, and calls whose results differ each time."""
+        mine = {id(t._array) for t, _ in self.walk.tensors.values()}
+        for x in gc.get_objects():
+            if isinstance(x, Tensor) and type(x._array) is np.ndarray and id(x._array) not in mine:
+                self.known[id(x._array)] = x
+        here = MODES.capture
+
+        def check(op: Any, arrays: Any, params: Any, out: Any) -> None:
+            if MODES.capture is here:
+                for a in arrays:
+                    if id(a) in self.known:
+                        self.refuse_unknown(self.known[id(a)])
+
+        self.recorder.check = lambda a: self.refuse_unknown(self.known[id(a)]) if id(a) in self.known else None
+        before = sys.getprofile()
+        WATCHERS.append(check)
+        sys.setprofile(notice)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+            WATCHERS.remove(check)
+
+    def refuse_unknown(self, x: Tensor) -> None:
+        fail(
+            PullbackError,
+            f"the step uses a tensor ({x.dtype} of shape {list(x.shape)}) that is neither an argument nor found in what "
+            "its code names: a later call could not notice that another one had taken its place",
+            "pass it as an argument, or keep it in an attribute, a list or a dict that the step's code reaches",
+        )
+
+    def begin(self, holder: Any, key: Any, make: Callable[[], Any]) -> None:
+        """holder[key] = make(), on real arrays, as if it had been so before the step."""
+        symbolic = [(x, dict(vars(x))) for x, _ in self.walk.tensors.values()]
+        storages = [(s, dict(vars(s))) for s, _ in self.snapshot.storages]
+        before, MODES.capture = MODES.capture, None
+        profile, groups = sys.getprofile(), [(g, dict(g)) for g, _ in self.snapshot.tables]
+        sys.setprofile(None)
+        try:
+            for thing, fields in (*self.snapshot.tensors, *self.snapshot.storages, *self.snapshot.tables):
+                (thing if isinstance(thing, dict) else vars(thing)).update(fields)
+            with no_grad():
+                made = make()
+        finally:
+            for thing, fields in (*symbolic, *storages, *groups):
+                (thing if isinstance(thing, dict) else vars(thing)).update(fields)
+            MODES.capture = before
+            sys.setprofile(profile)
+        self.begun.append((holder, key, holder.get(key, MISSING)))
+        name = next((name for h, name, _ in self.walk.holders.values() if h is holder), type(holder).__name__)
+        label = self.walk.tensors[id(key)][1] if id(key) in self.walk.tensors else key
+        known = set(self.walk.tensors)
+        holder[key] = made
+        self.snapshot.note(holder, key, made)
+        self.walk.hold(holder, key, f"{name}[{label!r}]", holder, made)
+        self.walk.run()
+        for x, label in [t for k, t in self.walk.tensors.items() if k not in known]:
+            self.snapshot.add(x)
+            self.lift_state([(x, label)])
+
+    # -- making everything symbolic ----------------------------------------------------------------------------------
+
+    def lift(self) -> None:
+        """All tensors that were found get symbols for arrays."""
+        groups: dict[int, list[tuple[Tensor, str]]] = {}
+        arguments = {id(x): i for i, x in reversed(list(enumerate(self.arguments))) if isinstance(x, Tensor)}
+        for key, (x, name) in self.walk.tensors.items():
+            if x._node is not None:
+                self.outer.append((x, x._node))
+            if key in arguments and key not in self.walk.access:
+                self.lift_argument(x, arguments[key])
+            else:
+                groups.setdefault(id(x._storage), []).append((x, name))
+        for group in groups.values():
+            self.lift_state(group)
+        for x, _ in self.outer:
+            x._node, x._requires_grad = None, True
+        if self.use_phantoms:
+            for x, name in list(self.walk.tensors.values()):
+                if x._requires_grad and x._grad is None and id(x) not in arguments:
+                    symbol = self.recorder.symbol(x._array.shape, x._array.dtype)
+                    x._grad = wrap(symbol)
+                    self.phantoms[id(x)] = x._grad, symbol.value()
+
+    def lift_argument(self, x: Tensor, i: int) -> None:
+        array = x._array
+        symbol = self.recorder.symbol(array.shape, array.dtype, array.strides)
+        self.regions.append(Region(x, symbol, Source(argument=i), self.argument_name(i)))
+        x._array, x._storage, x._base, x._path = symbol, Storage(symbol), None, ()
+
+    def argument_name(self, i: int) -> str:
+        """`x`, as the function calls it."""
+        code = getattr(getattr(self.function, "__func__", self.function), "__code__", None)
+        names = code.co_varnames[: code.co_argcount] if code is not None else ()
+        names = names[1:] if names[:1] == ("self",) else names
+        flat = [(n, 1) for n in names]
+        at = 0
+        for k, arg in enumerate(self.args):
+            size = len(list(trees.leaves(arg)))
+            if i < at + size:
+                name = flat[k][0] if k < len(flat) else f"args[{k}]"
+                return name if size == 1 else f"{name}[{i - at}]"
+            at += size
+        keys = [key for key, value in self.kwargs.items() for _ in trees.leaves(value)]
+        return keys[i - at]
+
+    def source(self, x: Tensor) -> Source:
+        """How to find a tensor of the state again."""
+        if id(x) in self.walk.access:
+            place, leaf = self.walk.access[id(x)]
+            owner = next((i for i, a in enumerate(self.arguments) if a is place.owner), None)
+            return Source(place=place, leaf=leaf, argument=owner if isinstance(place.owner, Tensor) else None)
+        return Source(tensor=x)
+
+    def lift_state(self, group: list[tuple[Tensor, str]]) -> None:
+        """Tensors over one storage: one input, and views of it."""
+        storage = group[0][0]._storage
+        array = storage.array
+        whole = next(((x, name) for x, name in group if same_place(x._array, array)), None)
+        if whole is None and len(group) > 1 and not array.flags.c_contiguous:
+            fail(PullbackError, f"{group[0][1]} and {group[1][1]} share memory in a way that cannot be captured",
+                 "clone() one of them")  # fmt: skip
+        x, name = whole or group[0]
+        base = self.recorder.symbol(array.shape, array.dtype, array.strides)
+        storage.array = base
+        self.regions.append(Region(x, base, self.source(x), name))
+        for t, _ in group:
+            if same_place(t._array, array):
+                t._array = base
+            elif t._path:
+                t._array = self.view_of(base, t._path)
+            else:
+                offset = t._array.__array_interface__["data"][0] - array.__array_interface__["data"][0]
+                size = array.itemsize
+                params = {"size": t._array.shape, "stride": tuple(s // size for s in t._array.strides),
+                          "offset": offset // size}  # fmt: skip
+                t._array = self.view_of(base, ((as_strided, params),))
+            t._seen = storage.version
+
+    def view_of(self, base: Symbol, path: Any) -> Symbol:
+        value = base.value()
+        for op, params in path:
+            value = look(op, value, params)
+        return Symbol(base.buffer, value, tuple(path))
+
+    def free_numbers(self) -> None:
+        """The numbers in optimizers' groups are read anew before each call."""
+        for optimizer, name in self.walk.optimizers:
+            for i, group in enumerate(optimizer.param_groups):
+                for key, value in list(group.items()):
+                    self.numbers[id(group), key] = group[key] = self.freed(f"{name}.param_groups[{i}][{key!r}]", value, (group, key, None))
+
+    def freed(self, source: str, value: Any, place: tuple[Any, Any, int | None]) -> Any:
+        if type(value) in (float, int):
+            leaf = f"n{len(self.recorder.keep)}"
+            self.recorder.keep.append(place)
+            return Number(leaf, value, {leaf: (source, *place)})
+        if type(value) is tuple and value and all(type(v) in (float, int) for v in value):
+            group, key, _ = place
+            return tuple([self.freed(f"{source}[{k}]", v, (group, key, k)) for k, v in enumerate(value)])
+        return value
+
+
+def trace(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run it; the stack above this frame is not the user's."""
+    return function(*args, **kwargs)
+
+
+def notice(frame: Any, event: str, called: Any) -> None:
+    """Refuse what gives another result each time it is called."""
+    if event == "c_call" and (isinstance(getattr(called, "__self__", None), DRAWS) or called in IMPURE):
+        sys.setprofile(None)
+        fail(
+            PullbackError,
+            f"the step calls {called.__qualname__}(): a captured step would use the result of its first call for ever",
+            "pass the value as an argument; for random numbers, use pullback's",
+        )
+
+
+def same_place(a: Any, b: Any) -> bool:
+    """Do two arrays look at the same memory in the same way?"""
+    return a is b or (
+        isinstance(a, np.ndarray)
+        and isinstance(b, np.ndarray)
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    )
+
+
+class Snapshot:
+    """What everything that was found looked like."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.holders = [(holder, copy.copy(holder)) for holder, _, _ in walk.holders.values()]
+        self.cells = [(place, value) for place, value in walk.places.values() if type(place.holder) not in (dict, list)]
+        self.tensors = [(x, dict(vars(x))) for x, _ in walk.tensors.values()]
+        storages = {id(x._storage): x._storage for x, _ in walk.tensors.values()}
+        self.storages = [(s, dict(vars(s))) for s in storages.values()]
+        nests = [value for _, value in walk.places.values() if type(value) in (list, dict) and is_nest(value)]
+        self.nests = {id(nest): (nest, copy.copy(nest)) for nest in nests}
+        self.tables = [(g, dict(g)) for optimizer, _ in walk.optimizers for g in optimizer.param_groups]
+        self.globals = [p for p in walk.places.values() if type(p[0].holder) is dict and id(p[0].holder) not in walk.holders]
+
+    def note(self, holder: Any, key: Any, value: Any) -> None:
+        """This was there before as well."""
+        for known, content in self.holders:
+            if known is holder:
+                content[key] = value
+        if type(value) in (list, dict) and is_nest(value):
+            self.nests[id(value)] = value, copy.copy(value)
+
+    def add(self, x: Tensor) -> None:
+        """A tensor that was there before as well."""
+        self.tensors.append((x, dict(vars(x))))
+        self.storages.append((x._storage, dict(vars(x._storage))))
+
+    def restore(self) -> None:
+        """Put it back."""
+        for storage, fields in self.storages:
+            vars(storage).clear()
+            vars(storage).update(fields)
+        for holder, content in (*self.holders, *self.nests.values()):
+            if isinstance(holder, list):
+                holder[:] = content
+            else:
+                holder.clear()
+                holder.update((k, v) for k, v in content.items() if v is not MISSING)
+        for group, content in self.tables:
+            group.clear()
+            group.update(content)
+        for place, value in (*self.cells, *self.globals):
+            if place.get() is not value:
+                place.set(value)
+
+
+# -- from what was recorded to a Program -----------------------------------------------------------------------------------
+
+
+class Fresh:
+    """A tensor that is made by a call: the n-th result of the Program."""
+
+    def __init__(self, index: int, tensor: Tensor) -> None:
+        self.index, self.cls, self.requires_grad = index, type(tensor), tensor._requires_grad
+        self.node: Any = None
+
+    def make(self, call: Any) -> Tensor:
+        made = call.made.get(self.index)
+        if made is None:
+            made = call.made[self.index] = wrap(call.results[self.index])
+            if self.cls is not Tensor:
+                made.__class__ = self.cls
+            if self.requires_grad:
+                made._requires_grad = True
+            if self.node is not None:
+                made._node = self.node(call, made)
+        return made
+
+
+class Same:
+    """A tensor that was there before."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def make(self, call: Any) -> Any:
+        return self.source.find(call.arguments)
+
+
+class Constant:
+    """A plain value, or an object that the step does not change."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def make(self, call: Any) -> Any:
+        return self.value
+
+
+class Computed:
+    """A number that depends on numbers."""
+
+    def __init__(self, number: Number) -> None:
+        self.number = number
+
+    def make(self, call: Any) -> Any:
+        return evaluate(self.number)
+
+
+class Nest:
+    """A container of such."""
+
+    def __init__(self, like: Any, parts: Sequence[Any]) -> None:
+        self.like, self.parts = like, parts
+
+    def make(self, call: Any) -> Any:
+        parts = [part.make(call) for part in self.parts]
+        if isinstance(self.like, dict):
+            made = copy.copy(self.like)
+            made.update(zip(self.like, parts, strict=True))
+            return made
+        if isinstance(self.like, tuple) and hasattr(self.like, "_fields"):
+            return type(self.like)(*parts)
+        return type(self.like)(parts)
+
+
+class Record:
+    """An object (a dataclass, say) with such in its attributes."""
+
+    def __init__(self, like: Any, parts: dict[str, Any]) -> None:
+        self.like, self.parts = like, parts
+
+    def make(self, call: Any) -> Any:
+        made = copy.copy(self.like)
+        for name, part in self.parts.items():
+            object.__setattr__(made, name, part.make(call))
+        return made
+
+
+def evaluate(number: Number) -> Any:
+    """Today's value of an expression of numbers."""
+    values = {}
+    for leaf, (_, group, key, index) in number.leaves.items():
+        values[leaf] = group[key] if index is None else group[key][index]
+    return eval(number.source, {"abs": abs, "bool": bool}, values)
+
+
+class Content:
+    """New content for memory that was there before."""
+
+    def __init__(self, region: Region, index: int) -> None:
+        self.source, self.index, self.name = region.source, index, region.name
+
+
+class Change:
+    """A place that holds something else after the step."""
+
+    def __init__(self, place: Place, template: Any, argument: int | None) -> None:
+        self.place, self.template, self.argument = place, template, argument
+
+
+class Captured:
+    """A Program, and how its inputs and results belong to Python's objects."""
+
+    program: Program  # as recorded
+    sources: list[Any]  # Source or Number for each input
+    result: Any  # template
+    contents: list[Content]
+    changes: list[Change]
+    deferred: list[Any]
+    session: Session
+
+
+def capture(function: Callable[..., Any], args: Any, kwargs: Any, keep_grads: bool = True) -> Captured:
+    """Run `function` on symbols; what it did, as a Program."""
+    captured = _capture(function, args, kwargs, keep_grads, phantoms=True)
+    if captured is None:  # it reads gradients that are not there yet
+        captured = _capture(function, args, kwargs, keep_grads, phantoms=False)
+    assert captured is not None
+    return captured
+
+
+def _capture(function: Any, args: Any, kwargs: Any, keep_grads: bool, phantoms: bool) -> Captured | None:
+    session = Session(function, args, kwargs, phantoms)
+    try:
+        result = session.run()
+        return Assembly(session, keep_grads).captured(result)
+    except BaseException:
+        for holder, key, before in reversed(session.begun):
+            session.snapshot.note(holder, key, before)
+        raise
+    finally:
+        session.snapshot.restore()
+
+
+class Assembly:
+    """Reads off what the step left behind."""
+
+    def __init__(self, session: Session, keep_grads: bool) -> None:
+        self.session, self.recorder, self.keep_grads = session, session.recorder, keep_grads
+        self.outputs: list[Value] = []
+        self.of_symbol: dict[int, int] = {}  # of a tensor made by the step: the number of its result
+        self.made: list[tuple[Tensor, Fresh]] = []
+        self.regions = {id(r.tensor): r for r in session.regions}
+
+    def captured(self, result: Any) -> Captured | None:
+        before, MODES.capture = MODES.capture, self.recorder
+        try:
+            return self.assemble(result)
+        finally:
+            MODES.capture = before
+
+    def assemble(self, result: Any) -> Captured | None:
+        session = self.session
+        for x, _ in session.outer:
+            if x._grad is not None and id(x) not in session.phantoms and x._grad is not self.before(x, "_grad"):
+                fail(
+                    PullbackError,
+                    "backward() inside of a captured step reaches a tensor that was computed outside of it",
+                    "detach() it before passing it to the step, or compute it inside",
+                )
+        template = self.template(result, "the result")
+        changes = self.changes()
+        if self.phantoms_matter():
+            return None
+        writes: list[Write] = []
+        contents: list[Content] = []
+        for region in session.regions:
+            value = region.symbol.buffer.value
+            if value is not region.input:
+                contents.append(Content(region, len(self.outputs) + len(writes)))
+                writes.append(Write(region.name, value, None))
+        captured = Captured()
+        captured.session = session
+        captured.result, captured.changes, captured.contents = template, changes, contents
+        captured.deferred = [(action, self.template((args, kwargs), "a deferred call")) for action, args, kwargs in self.recorder.deferred]
+        used = {v for i in self.recorder.instructions for v in i.values} | {*self.outputs, *(w.value for w in writes)}
+        inputs: list[Input] = []
+        captured.sources = []
+        for region in session.regions:
+            if region.input in used:
+                kind = "argument" if region.source.argument is not None and region.source.place is None else "state"
+                inputs.append(Input(region.input, kind, region.name))
+                captured.sources.append(region.source)
+        for number, value in self.recorder.numbers.values():
+            inputs.append(Input(value, "number", named(number)))
+            captured.sources.append(number)
+        place_of = {given.name: i for i, given in enumerate(inputs)}
+        writes = [Write(w.name, w.value, place_of.get(w.name)) for w in writes]
+        captured.program = Program(
+            name_of(session.function), inputs, self.recorder.constants, self.recorder.instructions, self.outputs, writes
+        )
+        return captured
+
+    def phantoms_matter(self) -> bool:
+        """Was a gradient read that was not there? Then the step has to be captured as it is."""
+        phantoms = {value for _, value in self.session.phantoms.values()}
+        if not phantoms:
+            return False
+        if any(v in phantoms for i in self.recorder.instructions for v in i.values) or phantoms & set(self.outputs):
+            return True
+        return any(x._grad is self.session.phantoms.get(id(x), (None,))[0] for x, _ in self.session.walk.tensors.values()
+                   if id(x) in self.session.phantoms)  # fmt: skip
+
+    def before(self, x: Tensor, key: str) -> Any:
+        found = self.session.walk.places.get((id(vars(x)), key))
+        return None if found is None else found[1]
+
+    # -- what is left behind -----------------------------------------------------------------------------------------
+
+    def template(self, x: Any, name: str) -> Any:
+        """How to make x anew at each call."""
+        if isinstance(x, Tensor):
+            return self.tensor(x)
+        if type(x) is Number:
+            return Computed(x)
+        if isinstance(x, dict):
+            return Nest(x, [self.template(v, f"{name}[{k!r}]") for k, v in x.items()])
+        if isinstance(x, (list, tuple, set)) and type(x) is not set:
+            return Nest(x, [self.template(v, f"{name}[{i}]") for i, v in enumerate(x)])
+        if type(x) in PLAIN_TYPES or id(x) in self.session.walk._seen or callable(x):
+            return Constant(x)
+        if hasattr(x, "__dict__") and any(isinstance(v, Tensor) for v in trees.leaves(tuple(vars(x).values()))):
+            return Record(x, {k: self.template(v, f"{name}.{k}") for k, v in vars(x).items()})
+        if type(x) is Symbol:
+            fail(PullbackError, f"{name} keeps the array of a tensor, which is a symbol during capture", "keep the tensor")
+        return Constant(x)
+
+    def tensor(self, x: Tensor) -> Any:
+        if id(x) in self.session.walk.tensors:
+            i = next((i for i, a in enumerate(self.session.arguments) if a is x), None)
+            if i is not None and id(x) not in self.session.walk.access:
+                return Same(Source(argument=i))
+            return Same(self.session.source(x))
+        index = self.of_symbol.get(id(x))
+        if index is None:
+            index = self.of_symbol[id(x)] = len(self.outputs)
+            array = x._array
+            self.outputs.append(array.value() if type(array) is Symbol else self.recorder.constant(np.asarray(array)))
+            fresh = Fresh(index, x)
+            self.made.append((x, fresh))
+            return fresh
+        return Fresh(index, x)
+
+    def changes(self) -> list[Change]:
+        """Places that hold something else now."""
+        found: list[Change] = []
+        walk = self.session.walk
+        skip = {id(g) for optimizer, _ in walk.optimizers for g in optimizer.param_groups}
+        arguments = {id(a): i for i, a in enumerate(self.session.arguments) if isinstance(a, Tensor)}
+        for holder, before in self.session.snapshot.holders:
+            _, name, owner = walk.holders[id(holder)]
+            if id(holder) in skip:
+                for key, now in holder.items():
+                    if now is not self.session.numbers.get((id(holder), key)) and changed(now, before.get(key, MISSING)):
+                        found.append(Change(Place(holder, key, f"{name}[{key!r}]", owner), self.template(now, name), None))
+                continue
+            if isinstance(owner, Tensor):
+                self.tensor_changes(found, owner, before, name, arguments.get(id(owner)))
+            elif isinstance(holder, list):
+                if len(holder) != len(before) or any(a is not b for a, b in zip(holder, before, strict=True)):
+                    found.append(Change(Place(holder, None, name, owner), self.template(list(holder), name), None))
+            else:
+                for key in [*holder, *(k for k in before if k not in holder)]:
+                    now, then = holder.get(key, MISSING), before.get(key, MISSING)
+                    if changed(now, then):
+                        label = name if isinstance(key, Tensor) else f"{name}.{key}"
+                        found.append(Change(Place(holder, key, label, owner), self.template(now, label), None))
+        for place, then in (*self.session.snapshot.cells, *self.session.snapshot.globals):
+            now = place.get()
+            if changed(now, then):
+                found.append(Change(place, self.template(now, place.name), None))
+        for place, then in walk.places.values():  # nests that were written into
+            now = place.get()
+            if now is then and type(now) in (list, dict) and is_nest(now) and id(now) not in walk.holders:
+                self.nest_change(found, place, now)
+        return found
+
+    def nest_change(self, found: list[Change], place: Place, now: Any) -> None:
+        _, before = self.session.snapshot.nests[id(now)]
+        same = list(before) == list(now) if isinstance(now, dict) else len(before) == len(now)
+        parts = zip(before.values(), now.values(), strict=False) if isinstance(now, dict) else zip(before, now, strict=False)
+        if not same or any(changed(b, a) for a, b in parts):
+            found.append(Change(Place(now, None, place.name, place.owner), self.template(now, place.name), None))
+
+    def tensor_changes(self, found: list[Change], x: Tensor, before: Any, name: str, argument: int | None) -> None:
+        """A tensor's gradient, flag and attributes; what its memory holds is written as content."""
+        now = vars(x)
+        for key in ("_grad", *(k for k in {**now, **before} if not k.startswith("_"))):
+            a, b = now.get(key), before.get(key)
+            if key == "_grad" and id(x) in self.session.phantoms and a is None:
+                found.append(Change(Place(now, key, f"{name}.grad", x), Constant(None), argument))
+            elif changed(a, b):
+                if key == "_grad" and not self.keep_grads and a is not None and b is None:
+                    continue
+                found.append(Change(Place(now, key, f"{name}.{key.strip('_')}", x), self.template(a, name), argument))
+        if now.get("_requires_grad", False) != before.get("_requires_grad", False) and not any(
+            x is t for t, _ in self.session.outer
+        ):
+            found.append(Change(Place(now, "_requires_grad", name, x), Constant(x._requires_grad), argument))
+
+
+def changed(now: Any, then: Any) -> bool:
+    """Is it another object, other than an equal plain value?"""
+    if now is then:
+        return False
+    return not (type(now) is type(then) and type(now) in PLAIN_TYPES and (now == then or (now != now and then != then)))
+
+
+def named(number: Number) -> str:
+    """The expression, with the places it reads."""
+    text = number.source
+    for leaf, (source, *_) in sorted(number.leaves.items(), reverse=True):
+        text = text.replace(leaf, source)
+    return text
+
+
+__all__ = ["Buffer", "Captured", "Spec", "capture", "evaluate"]

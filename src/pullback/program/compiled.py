@@ -1,0 +1,165 @@
+"""compile(): a function that is captured once and then run as a Program.
+
+    step = pullback.compile(step)      # or @pullback.compile
+    loss = step(x, y)                  # captured, optimised, built for an engine, run
+    loss = step(x, y)                  # run
+
+What the captured run took for granted (shapes, flags, plain values that the code reads) is checked before each call. If
+something else holds now, the function is captured again; the warning that comes after many times says what differs.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import trees
+from ..errors import PullbackError, fail, warn
+from ..modes import MODES
+from ..tensor import Storage, Tensor, wrote
+from .bind import Call, Entry
+from .capture import capture
+from .passes import optimize
+from .program import Program
+
+ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
+MANY = 8  # captures of one function, after which we say so
+
+
+class Compiled:
+    """A function, and the Programs it has been captured as."""
+
+    _is_compiled = True
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        engine: str | None = None,
+        verify_every: int = 0,
+        keep_grads: bool = True,
+        **options: Any,
+    ) -> None:
+        self._function, self._engine = function, engine_named(engine)
+        self._verify_every, self._keep_grads, self._options = verify_every, keep_grads, options
+        self._entries: list[Entry] = []
+        self._built: dict[str, Any] = {}
+        self._calls = self._captures = 0
+        self._failed: dict[str, int] = {}
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if MODES.capture is not None:  # a part of a step that is being captured itself
+            return self._function(*args, **kwargs)
+        for entry in self._entries:
+            inputs = entry.inputs(args, kwargs)
+            if inputs is not None:
+                break
+        else:
+            entry = self._capture(args, kwargs)
+            inputs = entry.inputs(args, kwargs)
+            if inputs is None:
+                fail(PullbackError, f"a condition of the step does not hold right after its capture: {entry.why(args, kwargs)}",
+                     "the step changes what it depends on each time it runs; compute it outside")  # fmt: skip
+        if entry is not self._entries[0]:
+            self._entries.remove(entry)
+            self._entries.insert(0, entry)
+        self._calls += 1
+        if self._verify_every and self._calls % self._verify_every == 0:
+            from .verify import verified_call
+
+            return verified_call(self, entry, args, kwargs, inputs)
+        return entry.finish(args, kwargs, entry.run(inputs))
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a decorator of a method."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __getattr__(self, name: str) -> Any:  # of the function or module itself
+        return getattr(self.__dict__["_function"], name)
+
+    def _capture(self, args: Any, kwargs: Any) -> Entry:
+        """Capture for these arguments, and build the Program."""
+        if self._entries:
+            reason = self._entries[0].why(args, kwargs)
+            self._failed[reason] = self._failed.get(reason, 0) + 1
+        captured = capture(self._function, args, kwargs, self._keep_grads)
+        captured.raw = captured.program
+        captured.program = optimize(captured.raw)
+        entry = Entry(captured, args, kwargs)
+        entry.run = self._build(captured.program, entry)
+        self._entries.insert(0, entry)
+        self._captures += 1
+        if self._captures == MANY + 1:
+            often = max(self._failed, key=lambda reason: self._failed[reason])
+            warn(
+                f"{captured.program.name} has been captured {self._captures} times; what differed most often: {often}\n"
+                "  pass what changes from call to call as a tensor, keep it out of the step, or pad to a few shapes"
+            )
+        return entry
+
+    def _build(self, program: Program, entry: Entry) -> Any:
+        engine = importlib.import_module(ENGINES[self._engine])
+        return engine.build(program, **self._options)
+
+    # -- looking at it -------------------------------------------------------------------------------------------------
+
+    @property
+    def program(self) -> Program:
+        """The Program of the last call."""
+        if not self._entries:
+            fail(PullbackError, "the step has not been captured yet", "call it once, or use .capture(*args)")
+        return self._entries[0].captured.program
+
+    @property
+    def programs(self) -> list[Program]:
+        """All Programs it has been captured as."""
+        return [entry.captured.program for entry in self._entries]
+
+    def capture(self, *args: Any, **kwargs: Any) -> Program:
+        """The Program for these arguments; nothing is run."""
+        for entry in self._entries:
+            if entry.inputs(args, kwargs) is not None:
+                return entry.captured.program
+        return self._capture(args, kwargs).captured.program
+
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__name__", type(self._function).__name__)
+        return f"<compiled {name}, {self._engine} engine, captured {self._captures} times>"
+
+
+def engine_named(name: str | None) -> str:
+    """The engine to use: the one asked for, or the best there is."""
+    if name is None:
+        return "numpy"
+    if name not in ENGINES:
+        fail(PullbackError, f"there is no engine {name!r}", f"use one of: {', '.join(ENGINES)}")
+    return name
+
+
+def compile(
+    model: Callable[..., Any] | None = None,
+    *,
+    engine: str | None = None,
+    verify_every: int = 0,
+    keep_grads: bool = True,
+    **options: Any,
+) -> Any:
+    """`function`, captured as a Program and run by an engine; as a call or a decorator.
+
+    `verify_every=n` compares every n-th call with running the function eagerly. With `keep_grads=False` a step that
+    computes gradients does not leave them in `.grad`.
+    """
+    for ignored in ("fullgraph", "dynamic", "backend", "mode", "disable"):
+        options.pop(ignored, None)
+    if model is None:
+        return functools.partial(
+            compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, **options
+        )
+    if not callable(model):
+        fail(PullbackError, f"compile() takes a function or a module, not {type(model).__name__}")
+    return Compiled(model, engine, verify_every, keep_grads, **options)
+
+
+__all__ = ["Call", "Compiled", "Sequence", "Storage", "Tensor", "compile", "trees", "wrote"]

@@ -1,0 +1,329 @@
+"""Where a step keeps its state: found by looking, not declared.
+
+From the function and its arguments we go wherever its code can go: closure cells, globals it names, attributes of
+objects, modules, optimizers, generators, items of lists and dicts. Each place that holds a tensor is a slot: the tensor
+is an input of the Program, and what the place holds after the step is written back. Each place that holds a plain value
+is a condition: another value captures anew.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import trees
+from ..errors import LIBRARY, PACKAGE
+from ..random import default_generator
+from ..tensor import Tensor
+
+PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
+OPAQUE = (types.BuiltinFunctionType, types.GeneratorType, types.CodeType, types.FrameType, property)
+BOOKKEEPING = ("_opt_called", "_stepping")  # that steps note for warnings, and nothing depends on
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
+
+
+class Place(NamedTuple):
+    """Something that can hold a value: an attribute, an item, a closure cell."""
+
+    holder: Any  # a dict, a list, or a cell
+    key: Any
+    name: str
+    owner: Any  # the object whose attributes `holder` are, or the holder itself
+
+    def get(self) -> Any:
+        if type(self.holder) is types.CellType:
+            try:
+                return self.holder.cell_contents
+            except ValueError:
+                return MISSING
+        try:
+            return self.holder[self.key]
+        except (KeyError, IndexError):
+            return None if self.key == "_grad" else MISSING
+
+    def set(self, value: Any) -> None:
+        if type(self.holder) is types.CellType:
+            self.holder.cell_contents = value
+        elif value is MISSING:
+            self.holder.pop(self.key, None)
+        else:
+            self.holder[self.key] = value
+
+
+class Walk:
+    """All that a function can reach."""
+
+    def __init__(self, function: Any, args: Any = (), kwargs: Any = None) -> None:
+        self.places: dict[tuple[int, Any], tuple[Place, Any]] = {}  # and what each holds
+        self.holders: dict[int, tuple[Any, str, Any]] = {}  # dicts and lists: (itself, name, owner)
+        self.modules: dict[int, str] = {}
+        self.optimizers: list[tuple[Any, str]] = []
+        self.schedulers: list[Any] = []
+        self.tensors: dict[int, tuple[Tensor, str]] = {}
+        self.access: dict[int, tuple[Place, int | None]] = {}  # where a tensor is found: in a place, as the n-th leaf
+        self.named: dict[int, bool] = {}  # parameters that have their module's name
+        self.arrays: dict[int, tuple[Any, str]] = {}
+        self.names: set[str] = set()  # that the user's code uses
+        self._seen: dict[int, Any] = {}
+        self._methods: list[tuple[str, Any]] = []  # of users' classes, not yet known to be called
+        self._plain: list[tuple[Any, Any, str, Any]] = []  # plain values, which matter if the code names them
+        self._queue: deque[tuple[Any, str]] = deque()
+        self.visit(default_generator, "default_generator")
+        self.visit(function, name_of(function))
+        for leaf in trees.leaves((args, kwargs or {})):
+            if isinstance(leaf, Tensor):
+                self._seen[id(leaf)] = leaf  # arguments are inputs of their own
+                self.tensor(leaf, "")
+            else:
+                self.visit(leaf, type(leaf).__name__.lower())
+        self.run()
+
+    def run(self) -> None:
+        """Go on until nothing new is found."""
+        while True:
+            while self._queue:
+                self.look(*self._queue.popleft())
+            called = [f for n, f in self._methods if n in self.names or n.startswith("__")]
+            self._methods = [(n, f) for n, f in self._methods if not (n in self.names or n.startswith("__"))]
+            if not called:
+                break
+            for method in called:
+                self.visit(method, "")
+        for holder, key, name, owner in self._plain:
+            if key in self.names:
+                place = Place(holder, key, name, owner)
+                self.places[id(holder), key] = place, place.get()
+        self._plain = []
+
+    def visit(self, x: Any, name: str) -> None:
+        """Come to an object, once."""
+        if type(x) in PLAIN_TYPES or id(x) in self._seen or isinstance(x, OPAQUE):
+            return
+        self._seen[id(x)] = x
+        self._queue.append((x, name))
+
+    def hold(self, holder: Any, key: Any, name: str, owner: Any, value: Any) -> None:
+        """A place, and on to what it holds."""
+        place = Place(holder, key, name, owner)
+        self.places[id(holder), key] = place, value
+        if isinstance(value, Tensor):
+            self.access.setdefault(id(value), (place, None))
+        elif is_nest(value):
+            for i, leaf in enumerate(trees.leaves(value)):
+                if isinstance(leaf, Tensor):
+                    self.access.setdefault(id(leaf), (place, i))
+                    self.visit(leaf, f"{name}[{i}]")
+            return
+        self.visit(value, name)
+
+    def look(self, x: Any, name: str) -> None:
+        """Find the places of one object."""
+        if isinstance(x, Tensor):
+            self.tensor(x, name)
+        elif isinstance(x, np.ndarray):
+            self.arrays[id(x)] = x, name
+        elif isinstance(x, types.FunctionType):
+            self.function(x)
+        elif isinstance(x, types.MethodType):
+            self.visit(x.__self__, type(x.__self__).__name__.lower())
+            self.visit(x.__func__, name)
+        elif isinstance(x, functools.partial):
+            for part in (x.func, *x.args, *x.keywords.values()):
+                self.visit(part, name)
+        elif isinstance(x, type):
+            self.methods(x)
+        elif isinstance(x, dict):
+            self.items(x, name)
+        elif isinstance(x, (list, tuple, set, frozenset, deque)):
+            self.sequence(x, name)
+        elif isinstance(x, types.ModuleType):
+            return
+        elif hasattr(type(x), "_is_compiled"):
+            self.visit(x._function, name)
+        elif hasattr(x, "last_epoch") and hasattr(x, "optimizer"):
+            self.schedulers.append(x)
+            self.visit(x.optimizer, f"{name}.optimizer")
+        elif hasattr(x, "__dict__"):
+            if hasattr(x, "param_groups"):
+                self.optimizers.append((x, name))
+            elif "_modules" in vars(x) and "_parameters" in vars(x):
+                self.modules[id(x)] = name
+            if not is_ours(type(x)):
+                self.methods(type(x))
+            self.attributes(x, name)
+
+    def tensor(self, x: Tensor, name: str) -> None:
+        """A tensor, its gradient, and the tensor it is a view of."""
+        if id(x) in self.named:
+            name = self.access[id(x)][0].name
+        self.tensors[id(x)] = x, name
+        self.holders[id(vars(x))] = vars(x), name, x
+        if x._requires_grad or x._grad is not None:
+            self.hold(vars(x), "_grad", f"{name}.grad", x, x._grad)
+        if x._base is not None:
+            self.visit(x._base, f"{name}._base")
+
+    def function(self, f: types.FunctionType) -> None:
+        """Closure cells, and the globals that its code names."""
+        code = f.__code__
+        for freevar, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
+            try:
+                self.hold(cell, None, freevar, cell, cell.cell_contents)
+            except ValueError:  # empty
+                self.hold(cell, None, freevar, cell, MISSING)
+        for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+            self.visit(default, f.__name__)
+        if (wrapped := getattr(f, "__wrapped__", None)) is not None:
+            self.visit(wrapped, f.__name__)
+        if is_library(code.co_filename):
+            return
+        names = set(names_in(code))
+        self.names |= names
+        for name in globals_in(code) & f.__globals__.keys():
+            value = f.__globals__[name]
+            self.hold(f.__globals__, name, name, f.__globals__, value)
+            if isinstance(value, types.ModuleType) and not is_library(getattr(value, "__file__", None) or LIBRARY):
+                for attribute in names & vars(value).keys():
+                    self.hold(vars(value), attribute, f"{name}.{attribute}", value, vars(value)[attribute])
+
+    def methods(self, cls: type) -> None:
+        """Methods of a user's class are looked into once their name is used; its attributes as well."""
+        for base in cls.__mro__:
+            if (base is not cls and id(base) in self._seen) or is_ours(base):
+                continue
+            self._seen[id(base)] = base
+            if is_library(getattr(sys.modules.get(base.__module__), "__file__", None) or LIBRARY):
+                continue
+            for name, member in vars(base).items():
+                for f in (member.fget, member.fset) if isinstance(member, property) else (member,):
+                    f = getattr(f, "__func__", f)  # of static and class methods
+                    if isinstance(f, types.FunctionType):
+                        overrides = any(is_ours(c) and name in vars(c) for c in cls.__mro__)  # and is called from here
+                        self._methods.append(("__" if overrides else name, f))
+                    elif not name.startswith("__") and type(f) in PLAIN_TYPES:
+                        self._plain.append((ClassItems(base), name, f"{base.__name__}.{name}", base))
+                    elif isinstance(f, (Tensor, list, dict)) and not name.startswith("__"):
+                        self.hold(ClassItems(base), name, f"{base.__name__}.{name}", base, f)
+
+    def attributes(self, x: Any, name: str) -> None:
+        """What an object's attributes hold; of a user's object, plain values matter if the code names them."""
+        own = vars(x)
+        self.holders[id(own)] = own, name, x
+        ours = is_ours(type(x))
+        for key, value in list(own.items()):
+            if key in BOOKKEEPING and ours:
+                continue
+            if type(value) in PLAIN_TYPES and not ours:
+                self._plain.append((own, key, joined(name, key), x))
+            elif key == "_modules":
+                self.holders[id(value)] = value, name, x
+                for child, module in value.items():
+                    self.hold(value, child, joined(name, child), x, module)
+            elif key in ("_parameters", "_buffers"):
+                self.holders[id(value)] = value, name, x
+                for child, tensor in value.items():
+                    self.hold(value, child, joined(name, child), x, tensor)
+                    self.best_name(tensor, value, child, joined(name, child), x)
+            else:
+                self.hold(own, key, joined(name, key), x, value)
+        for base in type(x).__mro__:
+            for slot in getattr(base, "__slots__", ()):
+                if isinstance(slot, str) and not slot.startswith("__"):
+                    self.visit(getattr(x, slot, None), joined(name, slot))
+
+    def best_name(self, x: Any, table: Any, key: str, name: str, owner: Any) -> None:
+        """A parameter is best known by its module, also if an optimizer was seen before."""
+        if isinstance(x, Tensor) and not self.named.get(id(x)):
+            self.named[id(x)] = True
+            self.access[id(x)] = Place(table, key, name, owner), None
+            if id(x) in self.tensors:
+                self.tensors[id(x)] = x, name
+                if (held := self.places.get((id(vars(x)), "_grad"))) is not None:
+                    self.places[id(vars(x)), "_grad"] = held[0]._replace(name=f"{name}.grad"), held[1]
+
+    def items(self, x: dict[Any, Any], name: str) -> None:
+        """The items of a dict."""
+        self.holders[id(x)] = x, name, x
+        for key, value in list(x.items()):
+            label = self.tensors[id(key)][1] if id(key) in self.tensors else key
+            self.hold(x, key, f"{name}[{label!r}]", x, value)
+            if isinstance(key, Tensor):
+                self.visit(key, str(label))
+
+    def sequence(self, x: Iterable[Any], name: str) -> None:
+        """The items of a list, a tuple or a set."""
+        if isinstance(x, list):
+            self.holders[id(x)] = x, name, x
+        for i, value in enumerate(x):
+            if isinstance(x, list):
+                self.hold(x, i, f"{name}[{i}]", x, value)
+            else:
+                self.visit(value, f"{name}[{i}]")
+
+
+def is_nest(x: Any) -> bool:
+    """A tuple, list or dict with nothing but tensors, plain values and such nests in it."""
+    if type(x) not in (tuple, list, dict) or (type(x) is not tuple and len(x) > 1000):
+        return False
+    parts = x.values() if type(x) is dict else x
+    return all(type(v) in PLAIN_TYPES or isinstance(v, Tensor) or is_nest(v) for v in parts)
+
+
+class ClassItems:
+    """A class's attributes as items."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+
+    def __getitem__(self, key: str) -> Any:
+        return vars(self.cls)[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        setattr(self.cls, key, value)
+
+    def pop(self, key: str, default: Any = None) -> None:
+        if key in vars(self.cls):
+            delattr(self.cls, key)
+
+
+def joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__.lower())
+
+
+def names_in(code: types.CodeType) -> Iterator[str]:
+    """All names that a function's code uses, and strings that might be names."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from names_in(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            yield constant
+
+
+@functools.cache
+def globals_in(code: types.CodeType) -> frozenset[str]:
+    """The globals that a function's code reads or writes."""
+    found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")}
+    nested = [globals_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return frozenset(found.union(*nested))
+
+
+def is_library(file: str) -> bool:
+    """Python's own, installed packages, and pullback."""
+    return file.startswith(PACKAGE) or file.startswith(LIBRARY) or "site-packages" in file or file.startswith("<frozen")
+
+
+@functools.cache
+def is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "pullback"
