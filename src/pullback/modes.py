@@ -33,13 +33,45 @@ class Modes(threading.local):
 MODES = Modes()
 
 
+class Changes:
+    """Counts changes of what a captured step takes for granted: flags, and which tensors a module has."""
+
+    count = 0
+
+
+CHANGES = Changes()
+
+
+def _noted(method: Any) -> Any:
+    @functools.wraps(method)
+    def change(self: Any, *args: Any, **kwargs: Any) -> Any:
+        CHANGES.count += 1
+        return method(self, *args, **kwargs)
+
+    return change
+
+
+class Watched(dict[Any, Any]):
+    """A dict whose changes are counted in CHANGES."""
+
+    __setitem__ = _noted(dict.__setitem__)
+    __delitem__ = _noted(dict.__delitem__)
+    pop = _noted(dict.pop)
+    popitem = _noted(dict.popitem)
+    clear = _noted(dict.clear)
+    update = _noted(dict.update)
+    setdefault = _noted(dict.setdefault)
+    __ior__ = _noted(dict.__ior__)
+
+
 def begun(holder: Any, key: Any, make: Callable[[], Any]) -> Any:
-    """holder[key] = make(); while a step is captured, as if it had been made before the step."""
-    if MODES.capture is None:
-        holder[key] = make()
-    else:
-        MODES.capture.begin(holder, key, make)
-    return holder[key]
+    """holder[key] = make(), unless it is empty; while a step is captured, as if it had been made before the step."""
+    if MODES.capture is not None:
+        return MODES.capture.begin(holder, key, make)
+    made = make()
+    if not isinstance(made, dict) or made:
+        holder[key] = made
+    return made
 
 
 class Switch:

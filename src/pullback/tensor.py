@@ -16,7 +16,7 @@ import numpy as np
 from . import errors
 from .dtypes import FLOATS, dtype
 from .errors import GradientError, PullbackError, ShapeError, fail, warn
-from .modes import MODES
+from .modes import CHANGES, MODES
 
 if TYPE_CHECKING:
     from .tape import Node
@@ -257,7 +257,8 @@ class Tensor:
 
     @property
     def device(self) -> device:
-        return CPU
+        array = self._array
+        return CPU if type(array) is np.ndarray else device(array.device)
 
     @property
     def ndim(self) -> int:
@@ -290,6 +291,7 @@ class Tensor:
             )
         if self._node is None:
             self._requires_grad = bool(on)
+            CHANGES.count += 1
 
     @property
     def is_leaf(self) -> bool:

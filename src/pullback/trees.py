@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from .modes import Watched
 from .tensor import Tensor
 
 
 def _is_mapping(tree: Any) -> bool:
-    return type(tree) is dict or type(tree) is OrderedDict
+    return type(tree) in (dict, OrderedDict, Watched)
 
 
 def _is_sequence(tree: Any) -> bool:

@@ -118,6 +118,11 @@ def test_the_longest_names_give_way_first() -> None:
     assert "%1 = cat(%0, %0, %0)" in str(longer.program(longer(cat, w, w, w, dim=0)))
 
 
+def test_results_of_one_form_are_told_together() -> None:
+    row = next(x for x in str(network()).splitlines() if "sgd" in x)
+    assert "%29, %30 = sgd(model.fc2.bias, %10, %21, %6, 0.9, 0.0, 0.0)" in row and "  f32[3] x2  " in row
+
+
 def test_a_region_computed_again_says_so() -> None:
     b = Builder()
     x = b.input("argument", "x", 3)

@@ -11,6 +11,7 @@ from .. import gradients
 from ..dtypes import FLOATS
 from ..errors import DTypeError, GradientError, Position, fail, here
 from ..hooks import Handle, Hook, add_last, retain
+from ..modes import CHANGES
 from ..tape import Node, Pick, edge
 from ..tensor import Tensor, alias, tick
 from .expose import public
@@ -64,6 +65,7 @@ def detach_(input: Tensor) -> Tensor:
         fail(GradientError, "can't detach views in-place", "use detach() instead")
     cut(input, input, "detach_()")
     input._node, input._requires_grad = None, False
+    CHANGES.count += 1
     return input
 
 

@@ -8,6 +8,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any, Self
 
 from ..errors import ArgumentError, DTypeError, RangeError, fail
+from ..modes import Watched
 from ..tensor import Tensor
 from .module import Module, indented
 from .parameter import Parameter
@@ -46,7 +47,7 @@ class _Numbered(Module):
         return list(self._modules)[position(index, len(self))]
 
     def _renumber(self, modules: Iterable[Any]) -> None:
-        self._modules = {str(i): module for i, module in enumerate(modules)}
+        self._modules = Watched((str(i), module) for i, module in enumerate(modules))
 
     def __len__(self) -> int:
         return len(self._modules)

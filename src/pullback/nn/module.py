@@ -9,7 +9,7 @@ from ..dtypes import as_dtype, dtype
 from ..errors import ArgumentError, DTypeError, PullbackError, fail
 from ..functions.creation import empty, empty_like
 from ..hooks import Handle
-from ..modes import no_grad
+from ..modes import CHANGES, Watched, no_grad
 from ..tensor import Tensor, check_device, device
 from .hooks import EVERY_MODULE, ModuleHooks
 from .parameter import Buffer, Parameter, Uninitialized
@@ -34,7 +34,7 @@ class Module(Stateful):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name in _WHAT:
-            object.__setattr__(self, name, {})
+            object.__setattr__(self, name, Watched())
         object.__setattr__(self, "_non_persistent_buffers_set", set())
         self.training = True
         if self.call_super_init:
@@ -83,6 +83,7 @@ class Module(Stateful):
     # -- attributes ------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        CHANGES.count += 1
         table = _kind(value)
         if table is None:
             held = self._holder(name)
@@ -117,6 +118,7 @@ class Module(Stateful):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        CHANGES.count += 1
         if self._holder(name) is None:
             object.__delattr__(self, name)
         else:

@@ -13,7 +13,7 @@ from ..dtypes import F32, F64, float64, get_default_dtype
 from ..errors import ArgumentError, DTypeError, PullbackError, fail
 from ..functions.creation import as_tensor
 from ..hooks import Handle
-from ..modes import enable_grad, no_grad
+from ..modes import Watched, enable_grad, no_grad
 from ..ops.create import full_like
 from ..tensor import Tensor
 
@@ -157,7 +157,7 @@ class Optimizer:
             for p in group["params"]:
                 number.setdefault(id(p), len(number))
         saved: StateDict = {
-            "state": {number[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()},
+            "state": {number[id(k)] if isinstance(k, Tensor) else k: plain(v) for k, v in self.state.items()},
             "param_groups": [
                 {**_without(group, "params"), "params": [number[id(p)] for p in group["params"]]}
                 for group in self.param_groups
@@ -297,10 +297,15 @@ def scalar(value: float, p: Tensor) -> Tensor:
     return made
 
 
+def plain(state: Any) -> Any:
+    """A parameter's state as a dict like others."""
+    return dict(state) if isinstance(state, Watched) else state
+
+
 def taken(value: Any, p: Tensor) -> Any:
     """A copy of a saved value for parameter p: in its dtype, but for numbers such as the count of steps."""
     if isinstance(value, dict):
-        return {k: taken(v, p) for k, v in value.items()}
+        return Watched((k, taken(v, p)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return type(value)(taken(v, p) for v in value)
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..dtypes import HALVES
 from ..errors import ArgumentError, fail
 from ..functions.compare import where
-from ..modes import MODES, begun
+from ..modes import MODES, Watched, begun
 from ..ops.record import PLAIN, Op
 from ..tensor import Tensor, check_writable, wrote
 from ..views import write
@@ -64,9 +64,7 @@ class RuleOptimizer(Optimizer):
 
     def state_of(self, p: Tensor, group: Group) -> State:
         """The state of a parameter, begun if need be."""
-        state: State = self.state.get(p) or begun(self.state, p, lambda: self.begin(p, group))
-        if not state:
-            del self.state[p]
+        state: State = self.state.get(p) or begun(self.state, p, lambda: Watched(self.begin(p, group)))
         return state
 
     def update(self, live: Sequence[Live], o: Group) -> None:

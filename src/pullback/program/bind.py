@@ -10,6 +10,7 @@ import numpy as np
 from .. import dtypes, trees
 from ..modes import MODES
 from ..tensor import Storage, Tensor, wrote
+from . import quick
 from .capture import Captured, Constant, Fresh, Source, evaluate
 from .places import MISSING, PLAIN_TYPES, Place, is_nest
 from .symbol import Number
@@ -64,7 +65,12 @@ class Entry:
     run: Callable[[Sequence[Any]], Sequence[Any]]
 
     def __init__(self, captured: Captured, args: Any, kwargs: Any) -> None:
-        self.captured = captured
+        self.captured, self.given = captured, (args, kwargs)
+        self.changes = -1
+        self.arrays: list[Any] = []
+        self.base: list[Any] = []
+        self.fixed: list[tuple[int, Tensor]] = []
+        self.fixed_tensors: list[Tensor] = []
         session = captured.session
         self.modes = modes()
         self.structure = structure((args, kwargs))
@@ -88,10 +94,15 @@ class Entry:
                 if region.source.argument is None or region.source.place is not None:
                     self.specs.append(Spec(region.source, region.name, region.tensor))
         self.conditions: list[tuple[Place, Any]] = []
+        self.nests: list[tuple[Place, Any, Any]] = []
         for place, value in walk.places.values():
             if isinstance(place.owner, Tensor) and id(place.owner) in session.phantoms:
                 continue
-            if isinstance(value, Tensor) or is_nest(value):
+            if isinstance(value, Tensor):
+                continue
+            if is_nest(value):
+                if (id(place.holder), place.key) not in session.numbers:
+                    self.nests.append((place, nest_spec(value), value))
                 continue
             if type(place.holder) is dict and (id(place.holder), place.key) in session.numbers and isinstance(
                 session.numbers[id(place.holder), place.key], (Number, tuple)
@@ -107,7 +118,13 @@ class Entry:
         ]
         self.contents_of = [(array, array.copy(), name) for array, name in walk.arrays.values()]
         self.assumptions = session.recorder.assumptions
-        self.number_sources = [s for s in captured.sources if isinstance(s, Number)]
+        self.gather = quick.gather(self)
+        self.commit = quick.commit(self)
+
+    def state_storages(self) -> set[int]:
+        """Where the state lies."""
+        regions = self.captured.session.regions
+        return {id(r.tensor._storage) for r in regions if r.source.argument is None or r.source.place is not None}
 
     def why(self, args: Any, kwargs: Any) -> str:
         """Which condition does not hold; empty if all do."""
@@ -130,6 +147,13 @@ class Entry:
         for place, then in self.conditions:
             if different(now := place.get(), then):
                 return f"{place.name}: {show(then)} -> {show(now)}"
+        for place, then, _ in self.nests:
+            if nest_spec(place.get()) != then:
+                return f"{place.name}: the structure, or a plain value in it"
+        storages = self.state_storages()
+        for i, x in enumerate(arguments):
+            if isinstance(x, Tensor) and id(x._storage) in storages and i not in [k for k, _ in self.same]:
+                return f"{self.captured.session.argument_name(i)}: shares memory with the state"
         for holder, size, name in self.sizes:
             if len(holder) != size:
                 return f"{name}: {size} items -> {len(holder)}"
@@ -143,9 +167,13 @@ class Entry:
 
     def inputs(self, args: Any, kwargs: Any) -> list[Any] | None:
         """What the Program is to be run on, if it is the right one for this call."""
+        if self.gather is not None and (found := self.gather(args, kwargs)) is not None:
+            return found
         if self.why(args, kwargs):
             return None
         arguments = list(trees.leaves((args, kwargs)))
+        if self.gather is not None:
+            quick.refresh(self)
         return [
             evaluate(source) if isinstance(source, Number) else storage_of(source.find(arguments), source)
             for source in self.captured.sources
@@ -153,6 +181,8 @@ class Entry:
 
     def finish(self, args: Any, kwargs: Any, results: Sequence[Any]) -> Any:
         """Write the new state, which cannot fail, and make what the call returns."""
+        if self.commit is not None:
+            return self.commit(results)
         arguments = list(trees.leaves((args, kwargs)))
         call = Call(arguments, results)
         captured = self.captured
@@ -161,8 +191,7 @@ class Entry:
         written: list[Storage] = []
         for content in captured.contents:
             tensor = content.source.find(arguments)
-            target = storage_of(tensor, content.source)
-            np.copyto(target, results[content.index])
+            store(storage_of(tensor, content.source), results[content.index])
             written.append(tensor._storage)
         wrote(written)
         for change, value in made:
@@ -184,6 +213,25 @@ def put(change: Any, value: Any, arguments: Sequence[Any]) -> None:
         holder.update(value)
     else:
         place._replace(holder=holder).set(value)
+
+
+def store(target: Any, result: Any) -> None:
+    """New content for memory."""
+    if type(target) is not np.ndarray:
+        target.put(result.read())
+    elif result is not target:
+        np.copyto(target, result)
+
+
+def nest_spec(x: Any) -> Any:
+    """What a step may take for granted of a nest: its structure, and its plain values."""
+    if isinstance(x, Tensor):
+        return Tensor
+    if isinstance(x, dict):
+        return [type(x).__name__, *((k, nest_spec(v)) for k, v in x.items())]
+    if isinstance(x, (list, tuple)):
+        return [type(x).__name__, *map(nest_spec, x)]
+    return type(x), x
 
 
 def storage_of(x: Tensor, source: Source) -> Any:

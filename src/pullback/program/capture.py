@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import trees
 from ..errors import PullbackError, fail
-from ..modes import MODES, no_grad
+from ..modes import MODES, Watched, no_grad
 from ..ops.record import WATCHERS, Spec
 from ..ops.strided import as_strided
 from ..tensor import Storage, Tensor, wrap
@@ -38,6 +38,7 @@ class Region:
     def __init__(self, tensor: Tensor, symbol: Symbol, source: Source, name: str) -> None:
         self.tensor, self.symbol, self.source, self.name = tensor, symbol, source, name
         self.input, self.dtype = symbol.buffer.value, symbol.dtype
+        self.kind = "argument" if source.argument is not None and source.place is None else "state"
 
 
 class Source:
@@ -123,7 +124,7 @@ class Session:
             "pass it as an argument, or keep it in an attribute, a list or a dict that the step's code reaches",
         )
 
-    def begin(self, holder: Any, key: Any, make: Callable[[], Any]) -> None:
+    def begin(self, holder: Any, key: Any, make: Callable[[], Any]) -> Any:
         """holder[key] = make(), on real arrays, as if it had been so before the step."""
         symbolic = [(x, dict(vars(x))) for x, _ in self.walk.tensors.values()]
         storages = [(s, dict(vars(s))) for s, _ in self.snapshot.storages]
@@ -140,6 +141,8 @@ class Session:
                 (thing if isinstance(thing, dict) else vars(thing)).update(fields)
             MODES.capture = before
             sys.setprofile(profile)
+        if isinstance(made, dict) and not made:
+            return made
         self.begun.append((holder, key, holder.get(key, MISSING)))
         name = next((name for h, name, _ in self.walk.holders.values() if h is holder), type(holder).__name__)
         label = self.walk.tensors[id(key)][1] if id(key) in self.walk.tensors else key
@@ -151,6 +154,7 @@ class Session:
         for x, label in [t for k, t in self.walk.tensors.items() if k not in known]:
             self.snapshot.add(x)
             self.lift_state([(x, label)])
+        return made
 
     # -- making everything symbolic ----------------------------------------------------------------------------------
 
@@ -291,7 +295,7 @@ class Snapshot:
         self.tensors = [(x, dict(vars(x))) for x, _ in walk.tensors.values()]
         storages = {id(x._storage): x._storage for x, _ in walk.tensors.values()}
         self.storages = [(s, dict(vars(s))) for s in storages.values()]
-        nests = [value for _, value in walk.places.values() if type(value) in (list, dict) and is_nest(value)]
+        nests = [value for _, value in walk.places.values() if type(value) in (list, dict, Watched) and is_nest(value)]
         self.nests = {id(nest): (nest, copy.copy(nest)) for nest in nests}
         self.tables = [(g, dict(g)) for optimizer, _ in walk.optimizers for g in optimizer.param_groups]
         self.globals = [p for p in walk.places.values() if type(p[0].holder) is dict and id(p[0].holder) not in walk.holders]
@@ -301,7 +305,7 @@ class Snapshot:
         for known, content in self.holders:
             if known is holder:
                 content[key] = value
-        if type(value) in (list, dict) and is_nest(value):
+        if type(value) in (list, dict, Watched) and is_nest(value):
             self.nests[id(value)] = value, copy.copy(value)
 
     def add(self, x: Tensor) -> None:
@@ -314,6 +318,9 @@ class Snapshot:
         for storage, fields in self.storages:
             vars(storage).clear()
             vars(storage).update(fields)
+        for x, fields in self.tensors:
+            vars(x).clear()
+            vars(x).update(fields)
         for holder, content in (*self.holders, *self.nests.values()):
             if isinstance(holder, list):
                 holder[:] = content
@@ -337,6 +344,11 @@ class Fresh:
     def __init__(self, index: int, tensor: Tensor) -> None:
         self.index, self.cls, self.requires_grad = index, type(tensor), tensor._requires_grad
         self.node: Any = None
+
+    @property
+    def plain(self) -> bool:
+        """Is it a Tensor and nothing more?"""
+        return self.cls is Tensor and not self.requires_grad and self.node is None
 
     def make(self, call: Any) -> Tensor:
         made = call.made.get(self.index)
@@ -513,8 +525,7 @@ class Assembly:
         captured.sources = []
         for region in session.regions:
             if region.input in used:
-                kind = "argument" if region.source.argument is not None and region.source.place is None else "state"
-                inputs.append(Input(region.input, kind, region.name))
+                inputs.append(Input(region.input, region.kind, region.name))
                 captured.sources.append(region.source)
         for number, value in self.recorder.numbers.values():
             inputs.append(Input(value, "number", named(number)))
@@ -606,7 +617,7 @@ class Assembly:
                 found.append(Change(place, self.template(now, place.name), None))
         for place, then in walk.places.values():  # nests that were written into
             now = place.get()
-            if now is then and type(now) in (list, dict) and is_nest(now) and id(now) not in walk.holders:
+            if now is then and type(now) in (list, dict, Watched) and is_nest(now) and id(now) not in walk.holders:
                 self.nest_change(found, place, now)
         return found
 

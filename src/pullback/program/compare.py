@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from .files import OPSET, SCHEMA
-from .items import encode, pack
+from .items import OPSET, SCHEMA, encode, pack
 from .program import Instruction, Program, Value
 from .text import form, in_order, item, options
 

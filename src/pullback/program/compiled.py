@@ -89,6 +89,8 @@ class Compiled:
         captured.program = optimize(captured.raw)
         entry = Entry(captured, args, kwargs)
         entry.run = self._build(captured.program, entry)
+        if hasattr(entry.run, "adopt"):  # state lives where the engine computes
+            entry.run.adopt([r.tensor._storage for r in captured.session.regions if r.source in captured.sources and r.kind == "state"])
         self._entries.insert(0, entry)
         self._captures += 1
         if self._captures == MANY + 1:

@@ -32,12 +32,13 @@ from typing import Any, NoReturn
 from ..errors import PullbackError, fail
 from ..io.binary import FormatError, writing
 from ..ops import OPS
-from .items import decode, dtype_named, encode, expect, index, name_of, pack, sizes, unpack
+from .compare import compare as compare
+from .compare import fingerprint as fingerprint
+from .compare import same as same
+from .items import OPSET, SCHEMA, decode, dtype_named, encode, expect, index, name_of, pack, sizes, unpack
 from .program import PHASES, Input, Instruction, Line, Program, Value, Write, contiguous
 
 FORMAT = "pullback program"
-SCHEMA = 1  # the form of files
-OPSET = 1  # what ops mean; raised when a record's name, parameters or meaning change
 KINDS = ("argument", "state", "number")
 
 

@@ -13,6 +13,8 @@ from ..dtypes import dtype
 from ..errors import PullbackError, fail
 from .program import Program, Value
 
+SCHEMA = 1  # the form of files
+OPSET = 1  # what ops mean; raised when a record's name, parameters or meaning change
 UNSIGNED = {name: np.dtype(name) for name in ("uint16", "uint32", "uint64")}  # which pullback has no tensors of
 
 

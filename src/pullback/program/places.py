@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import trees
 from ..errors import LIBRARY, PACKAGE
+from ..modes import Watched
 from ..random import default_generator
 from ..tensor import Tensor
 
@@ -53,6 +54,8 @@ class Place(NamedTuple):
             self.holder.cell_contents = value
         elif value is MISSING:
             self.holder.pop(self.key, None)
+        elif isinstance(self.holder, dict):
+            dict.__setitem__(self.holder, self.key, value)  # not counted as a change: we made it
         else:
             self.holder[self.key] = value
 
@@ -269,10 +272,13 @@ class Walk:
 
 
 def is_nest(x: Any) -> bool:
-    """A tuple, list or dict with nothing but tensors, plain values and such nests in it."""
-    if type(x) not in (tuple, list, dict) or (type(x) is not tuple and len(x) > 1000):
+    """A tuple, list or dict with nothing but tensors, plain values and such nests in it.
+
+    An optimizer's group is none: its numbers are inputs.
+    """
+    if type(x) not in (tuple, list, dict, Watched) or (type(x) is not tuple and len(x) > 1000) or (type(x) is dict and "params" in x):
         return False
-    parts = x.values() if type(x) is dict else x
+    parts = x.values() if isinstance(x, dict) else x
     return all(type(v) in PLAIN_TYPES or isinstance(v, Tensor) or is_nest(v) for v in parts)
 
 

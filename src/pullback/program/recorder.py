@@ -48,7 +48,7 @@ class Recorder:
         self.assumptions: list[Assumption] = []
         self.deferred: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.stale: dict[int, Position] = {}  # options that a deferred action will change
-        self.begin: Callable[[Any, Any, Callable[[], Any]], None]  # of the session that this is a part of
+        self.begin: Callable[[Any, Any, Callable[[], Any]], Any]  # of the session that this is a part of
         self.regions: dict[int, int] = {}
         self.keep: list[Any] = []  # whose ids are in use
         self.name_of: Callable[[Any], str] = lambda module: type(module).__name__

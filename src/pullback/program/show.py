@@ -112,7 +112,8 @@ def _row(i: Instruction, names: dict[Value, str], full: bool, seen: set[Line], i
     if i.line is not None and i.line not in seen:
         seen.add(i.line)
         line += f"  {i.line.text if full or len(i.line.text) <= TEXT else i.line.text[: TEXT - 3] + '...'}"
-    forms = ", ".join(_few([form(v) for v in i.outputs], full))
+    runs = [(one, len(list(run))) for one, run in groupby(map(form, i.outputs))]
+    forms = ", ".join(_few([f"{one} x{n}" if n > 1 else one for one, n in runs], full))
     return Row(f"{indent}  {_call(i, names, full)}", forms, human(flops) if flops else "-", line)
 
 

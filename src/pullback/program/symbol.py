@@ -21,6 +21,7 @@ import numpy as np
 
 from ..dtypes import F32
 from ..errors import PullbackError, fail
+from ..functions.elementwise import DIRECT
 from ..modes import MODES
 from ..ops.create import full_like
 from ..ops.record import IMPLEMENTATIONS, PLAIN, Op, Spec, explain
@@ -76,6 +77,10 @@ class Symbol:
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
+
+    @property
+    def device(self) -> str:
+        return "cpu"
 
     @property
     def flags(self) -> Flags:
@@ -377,6 +382,7 @@ def register() -> None:
     """Let ops run on symbols and on numbers."""
     IMPLEMENTATIONS[Symbol] = IMPLEMENTATIONS[Number] = record
     PLAIN.discard(Number)
+    DIRECT.add(Number)
 
 
 from ..ops.create import cast as CAST  # noqa: E402, N812

@@ -1,1 +1,36 @@
-"""Programs on XLA: each op as `jax.lax` has it, a whole step as one executable. The one package that imports JAX."""
+"""The xla engine: a Program as one executable of XLA, on a CPU, a GPU or a TPU. The one package that imports JAX.
+
+JAX is an array library and a compiler here; its autodiff is never used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import PullbackError, fail
+from ...program.program import Program
+
+try:
+    import jax  # noqa: F401
+except ImportError as error:
+    try:
+        fail(
+            PullbackError,
+            f"the xla engine needs JAX, which cannot be imported here: {error}",
+            'pip install "pullback[xla]", or "pullback[cuda]" for NVIDIA GPUs',
+        )
+    except PullbackError as clear:
+        raise clear from error
+
+from .array import DeviceArray, place, register
+from .engine import Executable
+
+register()
+
+
+def build(program: Program, device: str | None = None, **options: Any) -> Executable:
+    """What `engine="xla"` makes of a Program."""
+    return Executable(program, device, **options)
+
+
+__all__ = ["DeviceArray", "Executable", "build", "place"]

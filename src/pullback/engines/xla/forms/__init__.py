@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ....dtypes import F32
+from ....dtypes import F32, HALVES
 from ....errors import PullbackError, fail
 from ....ops.record import IMPLEMENTATIONS, Op
+from ..weak import Weak, settled, stood_in
 
-Array = jax.Array
+Array = Any  # mypy does not know JAX's
 FORMS: dict[str, Callable[..., Any]] = {}
 HALF: dict[str, Callable[..., Any]] = {}  # forms that take half types as they are, and accumulate in float32
 
@@ -33,15 +34,18 @@ def form(name: str, *, half: bool = False) -> Callable[[Callable[..., Any]], Cal
 
 def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """An op on JAX's arrays, in the dtypes that its record asks for."""
-    if op.name in HALF and getattr(inputs[0], "dtype", F32).itemsize == 2:
+    if op.name in HALF and getattr(inputs[0], "dtype", F32) in HALVES:
         return HALF[op.name](*inputs, **params)
     function = FORMS.get(op.name)
     if function is None:
         if op.decompose is None:
             fail(PullbackError, f"{op.name} cannot run on XLA", "run it eagerly, or on the numpy engine")
-        return op.decompose(*[jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs], **params)
-    arrays, restore = op.dtypes(op, [jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs])
-    return _restored(function(*arrays, **params), restore)
+        given = [jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs]
+        arrays, restore = op.dtypes(op, stood_in(given))
+        return _restored(op.decompose(*settled(op, given, arrays), **{**op.defaults, **params}), restore)
+    given = [jnp.asarray(x) if hasattr(x, "shape") else x for x in inputs]
+    arrays, restore = op.dtypes(op, stood_in(given))
+    return _restored(function(*settled(op, given, arrays), **params), restore)
 
 
 def _restored(out: Any, restore: Any) -> Any:
@@ -52,9 +56,10 @@ def _restored(out: Any, restore: Any) -> Any:
 
 def register() -> None:
     """Let ops run on JAX's arrays and on those that jax.jit traces with."""
-    IMPLEMENTATIONS[jax.Array] = IMPLEMENTATIONS[jax.core.Tracer] = run
+    IMPLEMENTATIONS[jax.Array] = IMPLEMENTATIONS[jax.core.Tracer] = IMPLEMENTATIONS[Weak] = run
 
 
 from . import activation, arithmetic, compare, create, extremes, losses, norms, pointwise, reduction, softmax, special  # noqa: E402  # fmt: skip
 from . import along, counting, folding, indexing, joining, random, scan, shape, sorting, strided  # noqa: E402  # fmt: skip
 from . import attention, convolution, decompositions, matmul, normalization, pooling, recurrence, resampling, updates  # noqa: E402  # fmt: skip
+from .indexing import DYNAMIC  # noqa: E402

@@ -32,7 +32,7 @@ def _turned(x: Array) -> Array:
 
 def _weights(q: Array, k: Array, mask: Array | None, causal: bool, scale: float) -> Array:
     """p, (..., H, L, S)"""
-    s = product(_by_key(q, k), _turned(k)).reshape(*q.shape[:-1], k.shape[-2]) * scale
+    s = product(_by_key(q, k), _turned(k)).reshape(*q.shape[:-1], k.shape[-2]) * float(scale)
     if mask is not None:
         s = jnp.where(mask, s, -jnp.inf) if mask.dtype == BOOL else s + mask
     if causal:
@@ -53,7 +53,7 @@ def _plain_gradient(g: Array, q: Array, k: Array, v: Array, mask: Array | None, 
     p = _by_key(_weights(q, k, mask, causal, scale), k)
     g, rows = _by_key(g, k), _by_key(q, k)
     dp = product(g, _turned(v))
-    ds = (scale * p * (dp - (dp * p).sum(-1, keepdims=True))).astype(q.dtype)
+    ds = (float(scale) * p * (dp - (dp * p).sum(-1, keepdims=True))).astype(q.dtype)
     dv = product(_turned(p.astype(g.dtype)), g)
     dq, dk = product(ds, k).reshape(q.shape), product(_turned(ds), rows)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype)

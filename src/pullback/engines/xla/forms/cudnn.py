@@ -51,7 +51,7 @@ def _forward(q: Array, k: Array, v: Array, causal: bool, scale: float) -> tuple[
     from jax._src.cudnn import fused_attention_stablehlo as fused
 
     kind = fused.MaskType.CAUSAL if causal else fused.MaskType.NO_MASK
-    return fused.dot_product_attention(q, k, v, scale=scale, mask_type=kind, return_residual=True)
+    return fused.dot_product_attention(q, k, v, scale=float(scale), mask_type=kind, return_residual=True)
 
 
 def attention(q: Array, k: Array, v: Array, causal: bool, scale: float) -> Array:
@@ -69,7 +69,7 @@ def attention_gradient(g: Array, q: Array, k: Array, v: Array, causal: bool, sca
     unused = jnp.zeros(0, q.dtype)
     pulled = fused._dot_product_attention_bwd_p_wrapper.bind(
         *rows, *[unused] * 7, statistics, out, _layout(g),
-        scale=scale, seed=42, dropout_rate=0.0, variadic_args=(False, False), sliding_window_length=None,
+        scale=float(scale), seed=42, dropout_rate=0.0, variadic_args=(False, False), sliding_window_length=None,
         mask_type=fused.MaskType.CAUSAL if causal else fused.MaskType.NO_MASK, layout=fused.AttentionLayout.BTNH.value,
     )  # fmt: skip
     return tuple(_back(d, x.shape) for d, x in zip(pulled, (q, k, v), strict=True))

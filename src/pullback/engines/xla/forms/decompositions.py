@@ -25,10 +25,6 @@ def _beside_matrices(x: Array) -> Array:
 # -- inverse and solutions ---------------------------------------------------------------------------------------------
 
 
-def _where_regular(x: Array, failed: Array) -> Array:
-    return jnp.where(_beside_matrices(failed), jnp.asarray(jnp.nan, x.dtype), x)
-
-
 def _not_finite(x: Array) -> Array:
     return ~jnp.isfinite(x).all((-2, -1))
 
@@ -36,13 +32,12 @@ def _not_finite(x: Array) -> Array:
 @form("inv")
 def _inv(x: Array, strict: bool = True) -> Array:
     out = jnp.linalg.inv(x)
-    return _where_regular(out, _not_finite(out))
+    return jnp.where(_beside_matrices(_not_finite(out)), jnp.asarray(jnp.nan, x.dtype), out)
 
 
 @form("solve")
 def _solve(a: Array, b: Array) -> Array:
-    out = jnp.linalg.solve(*_batches(a, b))
-    return _where_regular(out, _not_finite(out))
+    return jnp.linalg.solve(*_batches(a, b))
 
 
 def _batches(a: Array, b: Array) -> tuple[Array, Array]:

@@ -19,12 +19,14 @@ from .shape import spaced
 def _im2col(x: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     batch, channels, *size = x.shape
     out = positions(tuple(size), kernel, stride, padding, dilation)
-    wide = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0), (0, 0, 0), *[(p, p, 0) for p in padding]])
+    if any(padding):  # stored once: else it would be worked out again for each tap
+        around = [(0, 0, 0), (0, 0, 0), *[(p, p, 0) for p in padding]]
+        x = lax.optimization_barrier(lax.pad(x, np.zeros((), x.dtype), around))
     columns = []
     for tap in product(*map(range, kernel)):
         start = [t * d for t, d in zip(tap, dilation, strict=True)]
         stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, out, stride, strict=True)]
-        columns.append(lax.slice(wide, [0, 0, *start], [batch, channels, *stop], [1, 1, *stride]))
+        columns.append(lax.slice(x, [0, 0, *start], [batch, channels, *stop], [1, 1, *stride]))
     return jnp.stack(columns, 2).reshape(batch, channels * math.prod(kernel), math.prod(out))
 
 

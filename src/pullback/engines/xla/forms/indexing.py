@@ -16,6 +16,7 @@ from ....errors import PullbackError, fail
 from ....ops.indexing import at, corner, each
 from ....ops.record import Shape
 from . import Array, form
+from .sorting import ordered
 
 COMBINE: dict[str, Callable[..., Any]] = {
     "add": jnp.add,
@@ -56,8 +57,7 @@ def put(x: Array, index: Array, values: Array, dims: Shape, how: str) -> Array:
 def _scatters_well(dtype: Any, how: str) -> bool:
     """May XLA's own scatter be used where a place may be named twice?
 
-    On a GPU it adds floats by retrying each element until no other has come in between, which takes a hundred times
-    as long as sorting first, and the order is left to chance: the last bits of sums, and which of the values is set.
+    On a GPU its sums of floats are slow, as every element waits for its turn. And which comes last is left to chance.
     """
     return jax.default_backend() == "cpu" or (how != "set" and dtype not in FLOATS)
 
@@ -65,22 +65,31 @@ def _scatters_well(dtype: Any, how: str) -> bool:
 def put_in_order(table: Array, places: Array, rows: Array, how: str) -> Array:
     """table[places[i]] = rows[i] (or combined with it) without two writes to one place.
 
-    The rows are sorted by their places, those of one place combined in a tree, and only the last of each is written.
+    The rows are sorted by their places and those of one place combined, 2, then 4, then 8 of them ..., up to the last
+    of each place, which alone is written.
     """
-    order = jnp.argsort(places, stable=True)
-    places, rows = places[order], rows[order]
     n = places.shape[0]
-    if how != "set" and n:
+    if not n:
+        return table
+    places, order = ordered(places.astype(np.int32 if table.shape[0] < 2**31 - 1 else I64), 0)
+    rows, at = rows[order], jnp.arange(n)
+    if how != "set":
         combine = COMBINE[how]
 
-        def both(first: Any, then: Any) -> Any:
-            (p, a), (q, b) = first, then
-            return q, jnp.where((p == q).reshape(-1, *[1] * (b.ndim - 1)), combine(a, b), b)
+        def alike(reach: Array) -> Array:
+            """Does the row so far back go to the same place?"""
+            return (at >= reach) & (places[jnp.maximum(at - reach, 0)] == places)
 
-        _, rows = lax.associative_scan(both, (places, rows))
+        def further(loop: tuple[Array, Array]) -> tuple[Array, Array]:
+            reach, rows = loop
+            same = alike(reach).reshape(n, *[1] * (rows.ndim - 1))
+            return 2 * reach, jnp.where(same, combine(rows[jnp.maximum(at - reach, 0)], rows), rows)
+
+        start = jnp.ones((), at.dtype), rows
+        _, rows = lax.while_loop(lambda loop: alike(loop[0]).any(), further, start)
         rows = combine(table.at[places].get(mode="clip"), rows)
-    last = jnp.append(places[1:] != places[:-1], True)[:n]
-    beyond = table.shape[0] + jnp.arange(n)  # a place of its own outside, for each that is not to be written
+    last = jnp.append(places[1:] != places[:-1], True)
+    beyond = table.shape[0] + at  # a place of its own outside, for each that is not to be written
     return table.at[jnp.where(last, places, beyond)].set(rows, mode="drop", unique_indices=True)
 
 
@@ -126,8 +135,7 @@ def _combine(x: Array, index: Array, src: Array, dim: int, how: str) -> Array:
 
 def _fill(x: Array, index: Array, value: Any, dim: int) -> Array:
     """x with one number at the places of `index`."""
-    key = [index if d == dim else lax.broadcasted_iota(I64, index.shape, d) for d in range(x.ndim)]
-    return x.at[tuple(key)].set(np.asarray(value).astype(x.dtype)) if index.size else x
+    return _combine(x, index, jnp.full(index.shape, np.asarray(value).astype(x.dtype)), dim, "set")
 
 
 @form("scatter")

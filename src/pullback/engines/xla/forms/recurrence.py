@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ....dtypes import F32, HALVES
 from . import Array, form
 from .matmul import product
+
+sigmoid = lax.logistic
 
 
 def _wide(x: Array) -> Array:
@@ -62,10 +63,9 @@ def _plus(x: Array, g: Array | None) -> Array:
 @form("rnn")
 @form("rnn", half=True)
 def _rnn(x: Array, h0: Array, w: Array, relu: bool = False, reverse: bool = False) -> Array:
-    act = jax.nn.relu if relu else jnp.tanh
-
     def step(h: Array, x_t: Array) -> tuple[Array, Array]:
-        h = act(x_t + _times(h, w.T))
+        a = x_t + _times(h, w.T)
+        h = jnp.maximum(a, 0) if relu else jnp.tanh(a)
         return h, h.astype(x.dtype)
 
     return lax.scan(step, _wide(h0), x, reverse=reverse)[1]
@@ -92,7 +92,7 @@ def _lstm(x: Array, h0: Array, c0: Array, w: Array, reverse: bool = False) -> An
     def step(state: Any, x_t: Array) -> Any:
         h, c = state
         i, f, g, o = _gates(x_t + _times(h, w.T), 4)
-        i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * c + i * g
         h = o * jnp.tanh(c)
         return (h, c), (h.astype(x.dtype), c.astype(x.dtype), _joined(i, f, g, o).astype(x.dtype))
@@ -132,7 +132,7 @@ def _lstm_gradient(
 def _gru(x: Array, h0: Array, w: Array, b: Array | None, reverse: bool = False) -> Any:
     def step(h: Array, x_t: Array) -> Any:
         (x_r, x_z, x_n), (h_r, h_z, m) = _gates(x_t, 3), _gates(_plus(_times(h, w.T), b), 3)
-        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
         n = jnp.tanh(x_n + r * m)
         h = n + z * (h - n)
         return h, (h.astype(x.dtype), _joined(r, z, m, n).astype(x.dtype))
@@ -161,8 +161,4 @@ def _gru_gradient(
     along = g_h, g_gates, before, gates
     dh, (hidden, a_n) = lax.scan(back, jnp.zeros_like(_wide(h0)), along, reverse=not reverse)
     dx = _joined(hidden[..., : -a_n.shape[-1]], a_n)
-    return dx, dh.astype(h0.dtype), _weight_gradient(hidden, before), _sum_over_steps(hidden)
-
-
-def _sum_over_steps(hidden: Array) -> Array:
-    return _wide(hidden).sum((0, 1)).astype(hidden.dtype)
+    return dx, dh.astype(h0.dtype), _weight_gradient(hidden, before), _wide(hidden).sum((0, 1)).astype(w.dtype)

@@ -11,12 +11,6 @@ from jax import lax
 
 from . import Array, form
 
-Step = Callable[[Any, Any], Any]
-
-
-def _along(step: Step, x: Array, dim: int) -> Array:
-    return lax.associative_scan(step, x, axis=dim) if x.size and x.ndim else x
-
 
 @form("cumsum")
 def _cumsum(x: Array, dim: int) -> Array:
@@ -41,13 +35,13 @@ def _recurrence(a: Array, b: Array, dim: int) -> Array:
     return lax.associative_scan(both, (a, b), axis=dim)[1]
 
 
-def _running(step: Step, reaches: Step) -> Callable[[Array, int], tuple[Array, Array]]:
+def _running(extreme: Callable[..., Any], reaches: Callable[..., Any]) -> Callable[[Array, int], tuple[Array, Array]]:
     """The extreme so far, and where it was last reached. A NaN stays."""
 
     def run(x: Array, dim: int) -> tuple[Array, Array]:
-        values = _along(step, x, dim)
         if not x.ndim:
-            return values, jnp.zeros((), np.int64)
+            return x, jnp.zeros((), np.int64)
+        values = extreme(x.astype(np.uint8), dim).astype(bool) if x.dtype == bool else extreme(x, dim)
         places = lax.broadcasted_iota(np.int64, x.shape, dim)
         reached = reaches(x, values) | (x != x)
         return values, lax.cummax(jnp.where(reached, places, 0), dim)
@@ -55,5 +49,5 @@ def _running(step: Step, reaches: Step) -> Callable[[Array, int], tuple[Array, A
     return run
 
 
-form("cummax")(_running(jnp.maximum, jnp.greater_equal))
-form("cummin")(_running(jnp.minimum, jnp.less_equal))
+form("cummax")(_running(lax.cummax, jnp.greater_equal))
+form("cummin")(_running(lax.cummin, jnp.less_equal))

@@ -8,28 +8,46 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ....dtypes import F32
 from . import Array, form
+from .along import take
 
 
-def _order(x: Array, dim: int, descending: bool) -> tuple[Array, Array]:
+def ordered(x: Array, dim: int, descending: bool = False) -> tuple[Array, Array]:
     """x in stable order along dim, and where each element stood. NaN counts as the largest."""
-    pair = x, lax.broadcasted_iota(np.int64, x.shape, dim)
-    if descending:  # sorted from the other end, equal elements keep their order
-        pair = lax.rev(pair[0], (dim,)), lax.rev(pair[1], (dim,))
-    values, places = lax.sort(pair, dimension=dim, is_stable=True, num_keys=1)
-    return (lax.rev(values, (dim,)), lax.rev(places, (dim,))) if descending else (values, places)
+    places = lax.broadcasted_iota(np.int64, x.shape, dim)
+    if x.dtype.itemsize <= 4:  # rank and place in one integer: XLA sorts these about ten times as fast as pairs
+        rank = _rank(x)
+        both = lax.sort((~rank if descending else rank) << 32 | places, dimension=dim, is_stable=False)
+        order = both & 0xFFFFFFFF
+        return take(x, order, dim), order
+    if not descending:
+        return tuple(lax.sort((x, places), dimension=dim, is_stable=True, num_keys=1))
+    # sorted from the other end, equal elements keep their order
+    back = [lax.rev(a, (dim,)) for a in (x, places)]
+    values, order = lax.sort(back, dimension=dim, is_stable=True, num_keys=1)
+    return lax.rev(values, (dim,)), lax.rev(order, (dim,))
+
+
+def _rank(x: Array) -> Array:
+    """Integers in the order of x, which has at most 32 bits."""
+    if x.dtype != F32:
+        return x.astype(np.int64)
+    bits = lax.bitcast_convert_type(x, np.int32)  # a sign, then what rises with the size
+    size = (bits & 0x7FFFFFFF).astype(np.int64)
+    return jnp.where(size > 0x7F800000, 0x7FFFFFFF, jnp.where(bits < 0, -size, size))  # NaN, with either sign; -0 is 0
 
 
 @form("sort")
 def _sort(x: Array, dim: int, descending: bool = False) -> tuple[Array, Array]:
-    return _order(x, dim, descending) if x.ndim else (x, jnp.zeros((), np.int64))
+    return ordered(x, dim, descending) if x.ndim else (x, jnp.zeros((), np.int64))
 
 
 @form("topk")
 def _topk(x: Array, k: int, dim: int, largest: bool = True) -> tuple[Array, Array]:
     if not x.ndim:
         return (x, jnp.zeros((), np.int64)) if k else (jnp.zeros(0, x.dtype), jnp.zeros(0, np.int64))
-    values, places = _order(x, dim, largest)
+    values, places = ordered(x, dim, largest)
     return lax.slice_in_dim(values, 0, k, axis=dim), lax.slice_in_dim(places, 0, k, axis=dim)
 
 
@@ -72,6 +90,6 @@ def _row_order(rows: Array) -> Array:
 
     def by_column(i: Array, order: Array) -> Array:
         column = lax.dynamic_index_in_dim(rows, columns - 1 - i, 1, keepdims=False)
-        return order[jnp.argsort(column[order], stable=True)]
+        return order[ordered(column[order], 0)[1]]
 
     return lax.fori_loop(0, columns, by_column, jnp.arange(rows.shape[0]))

@@ -1,0 +1,294 @@
+"""The way of a call that is like the last one: two functions, written for one captured step.
+
+Checking dozens of conditions and fetching hundreds of arrays one by one, through general code, would take longer than a
+small step itself. So their checks are written out as Python source, one line each, and compiled.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from types import CellType
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..errors import here
+from ..modes import CHANGES, MODES, Watched
+from ..tensor import Storage, Tensor, tick, wrap
+from .capture import Constant, Fresh, Nest
+from .places import PLAIN_TYPES, is_nest
+from .symbol import Number
+
+ARRAY = operator.attrgetter("_array")
+
+
+class Lines:
+    """Source in the making, and the objects that it names."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {}
+        self._known: dict[int, str] = {}
+
+    def name(self, x: Any) -> str:
+        """A name for an object."""
+        if id(x) not in self._known:
+            self._known[id(x)] = name = f"o{len(self.names)}"
+            self.names[name] = x
+        return self._known[id(x)]
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+
+    def refuse(self, condition: str) -> None:
+        """Not this way if the condition holds."""
+        self.add(f"if {condition}: return None")
+
+    def function(self, head: str) -> Any:
+        body = "\n".join(f"        {line}" for line in self.lines)
+        text = f"def {head}:\n    try:\n{body}\n    except (KeyError, AttributeError, IndexError, ValueError):\n        return None\n"
+        scope = dict(self.names)
+        exec(text, scope)
+        return scope[head.partition("(")[0]]
+
+
+def gather(entry: Any) -> Callable[[Any, Any], list[Any] | None] | None:
+    """The function that gives a call's inputs if nothing has changed since the last call; None if there is none."""
+    out, n = Lines(), len(entry.arguments)
+    args, kwargs = entry.given
+    if kwargs or len(args) != n:  # nested arguments and keywords take the long way
+        return None
+    out.refuse(f"kwargs or len(args) != {n}")
+    if n:
+        out.add(f"{''.join(f'a{i}, ' for i in range(n))} = args")
+    modes(out, entry)
+    arguments(out, entry)
+    conditions(out, entry)
+    state(out, entry)
+    return out.function("gather(args, kwargs)")
+
+
+def modes(out: Lines, entry: Any) -> None:
+    grad, inference, cast, default = entry.modes
+    m, d = out.name(MODES), out.name(dtypes)
+    out.refuse(f"{out.name(CHANGES)}.count != {out.name(entry)}.changes")
+    out.refuse(f"{m}.grad is not {grad} or {m}.inference is not {inference} or {d}._default is not {out.name(default)}")
+    if cast is None:
+        out.refuse(f"{m}.autocast is not None")
+    else:
+        out.refuse(f"{m}.autocast is None or ({m}.autocast.device, {m}.autocast.dtype) != {out.name(cast)}")
+
+
+def arguments(out: Lines, entry: Any) -> None:
+    tensors = [i for i, x in enumerate(entry.arguments) if isinstance(x, Tensor)]
+    for i, x in entry.plain:
+        if type(x) in PLAIN_TYPES:
+            out.refuse(f"a{i} is not {out.name(x)} and (type(a{i}) is not {out.name(type(x))} or a{i} != {out.name(x)})")
+        else:
+            out.refuse(f"a{i} is not {out.name(x)}")
+    for i in tensors:
+        x = entry.arguments[i]
+        out.add(f"x{i} = a{i}._array")
+        spec(out, f"x{i}", x._array)
+        wants = x.requires_grad
+        out.refuse(f"a{i}._requires_grad is not {x._requires_grad} or a{i}._node is not None" if not wants else
+                   f"not a{i}.requires_grad")  # fmt: skip
+        if not wants:
+            out.refuse(f"a{i}._base is not None and a{i}.requires_grad")
+    if len(set(entry.sharing)) != len(tensors):
+        out.refuse("True")  # arguments that share memory take the long way
+    elif len(tensors) > 1:
+        out.refuse(f"len({{{', '.join(f'id(a{i}._storage)' for i in tensors)}}}) != {len(tensors)}")
+    if entry.same:
+        out.refuse("True")
+    storages = entry.state_storages()
+    for i in tensors:
+        out.refuse(f"id(a{i}._storage) in {out.name(storages)}")
+
+
+def spec(out: Lines, name: str, array: Any) -> None:
+    out.refuse(f"{name}.shape != {tuple(array.shape)!r} or {name}.dtype is not {out.name(array.dtype)}")
+    out.refuse(f"{name}.strides != {tuple(array.strides)!r}")
+
+
+def conditions(out: Lines, entry: Any) -> None:
+    """Plain values and objects in places that nothing watches."""
+    for place, value in entry.conditions:
+        holder = place.holder
+        if isinstance(holder, Watched) or watched(place):
+            continue
+        if isinstance(holder, CellType):
+            out.refuse(f"{out.name(holder)}.cell_contents is not {out.name(value)}")
+        elif type(holder) in (dict, list) or isinstance(holder, dict):
+            out.refuse(f"{out.name(holder)}[{out.name(place.key)}] is not {out.name(value)}")
+        else:
+            out.refuse(f"{out.name(place)}.get() is not {out.name(value)}")
+    for holder, size, _ in entry.sizes:
+        if not isinstance(holder, Watched):
+            out.refuse(f"len({out.name(holder)}) != {size}")
+    for place, then, _ in entry.nests:
+        if isinstance(place.holder, Watched) or type(place.get()) is Watched:
+            continue
+        out.refuse(f"{out.name(nest_differs)}({out.name(place)}, {out.name(then)})")
+    if entry.contents_of:
+        out.refuse("True")
+    for number, value in entry.assumptions:
+        text = expression(out, number)
+        out.refuse(f"{text} != {out.name(value)}" if value == value else "True")
+
+
+def watched(place: Any) -> bool:
+    """Is it an attribute of a module, whose changes are counted?"""
+    return hasattr(place.owner, "_modules") and place.holder is vars(place.owner)
+
+
+def nest_differs(place: Any, then: Any) -> bool:
+    from .bind import nest_spec
+
+    return nest_spec(place.get()) != then
+
+
+def expression(out: Lines, number: Number) -> str:
+    """The source of a number, with the objects it reads by name."""
+    text = number.source
+    for leaf, (_, group, key, index) in sorted(number.leaves.items(), key=lambda item: -len(item[0])):
+        text = text.replace(leaf, f"{out.name(group)}[{key!r}]" + ("" if index is None else f"[{index}]"))
+    return text
+
+
+def state(out: Lines, entry: Any) -> None:
+    """Arrays of tensors that stay the same are known; the others are fetched."""
+    captured, session = entry.captured, entry.captured.session
+    regions = {id(r.source): r for r in session.regions}
+    fixed: list[tuple[int, Tensor]] = []
+    out.add(f"inputs = {out.name(entry)}.base.copy()")
+    changing = {(id(c.place.holder), c.place.key) for c in captured.changes}
+    for i, source in enumerate(captured.sources):
+        if isinstance(source, Number):
+            kind = type(source.now)
+            out.add(f"n = {expression(out, source)}")
+            out.refuse(f"type(n) is not {out.name(kind)}")
+            out.add(f"inputs[{i}] = n")
+        elif source.argument is not None and source.place is None:
+            out.add(f"inputs[{i}] = x{source.argument}")
+        else:
+            place = source.place
+            still = place is None or (
+                (isinstance(place.holder, Watched) or type(place.get()) is Watched) and (id(place.holder), place.key) not in changing
+            )
+            if still:
+                fixed.append((i, regions[id(source)].tensor))
+                continue
+            if place.key == "_grad" and source.argument is None:
+                out.add(f"t = {out.name(place.owner)}._grad")
+            elif source.leaf is None and source.argument is None and not isinstance(place.holder, CellType):
+                out.add(f"t = {out.name(place.holder)}[{out.name(place.key)}]")
+            else:
+                out.add(f"t = {out.name(source)}.find(args)")
+            out.add("x = t._array")
+            spec(out, "x", regions[id(source)].tensor._array)
+            out.refuse(f"t.requires_grad is not {regions[id(source)].tensor.requires_grad}")
+            out.add("x = t._storage.array")
+            out.add(f"inputs[{i}] = x")
+    entry.fixed = fixed
+    entry.fixed_tensors = [t for _, t in fixed]
+    out.refuse(
+        f"not all(map({out.name(operator.is_)}, map({out.name(ARRAY)}, {out.name(entry.fixed_tensors)}), {out.name(entry)}.arrays))"
+    )
+    out.add("return inputs")
+
+
+def refresh(entry: Any) -> None:
+    """Right after a call that took the long way: what is there now is what the next call expects."""
+    entry.changes = CHANGES.count
+    entry.arrays = [t._array for t in entry.fixed_tensors]
+    entry.base = [None] * len(entry.captured.sources)
+    for i, t in entry.fixed:
+        entry.base[i] = t._storage.array
+
+
+# -- after the run -------------------------------------------------------------------------------------------------------
+
+
+def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
+    """The function that writes the results where they belong; None if that takes general code."""
+    captured = entry.captured
+    if captured.deferred:
+        return None
+    grads: list[tuple[dict[str, Any], int]] = []
+    cleared: list[dict[str, Any]] = []
+    constant: list[tuple[Any, Any]] = []
+    for change in captured.changes:
+        if isinstance(change.template, Constant) and change.argument is None and change.place.key not in (None, "_grad"):
+            constant.append((change.place, change.template.value))
+            continue
+        if change.argument is not None or change.place.key != "_grad" or not isinstance(change.place.owner, Tensor):
+            return None
+        if isinstance(change.template, Fresh) and change.template.plain:
+            grads.append((vars(change.place.owner), change.template.index))
+        elif isinstance(change.template, Constant) and change.template.value is None:
+            cleared.append(vars(change.place.owner))
+        else:
+            return None
+    fixed = {id(t) for t in entry.fixed_tensors}
+    whole: list[tuple[Storage, int]] = []
+    for content in captured.contents:
+        tensor = next(r.tensor for r in captured.session.regions if r.source is content.source)
+        if id(tensor) not in fixed:
+            return None
+        whole.append((tensor._storage, content.index))
+    make = maker(captured.result)
+    if make is None or {i for _, i in grads} & returned(captured.result):
+        return None
+    storages = [s for s, _ in whole]
+
+    def write(results: Sequence[Any]) -> Any:
+        for storage, i in whole:
+            target, result = storage.array, results[i]
+            if type(target) is not np.ndarray:
+                memory = target.memory
+                memory.array = result.memory.array
+                memory.version += 1
+            elif result is not target:  # an engine may have written in place
+                np.copyto(target, result)
+        now, line = tick(), here(1)
+        for storage in storages:
+            storage.version += 1
+            storage.written, storage.writer = now, line
+        for fields, i in grads:
+            fields["_grad"] = wrap(results[i])
+        for fields in cleared:
+            fields["_grad"] = None
+        for place, value in constant:
+            place.set(value)
+        return make(results)
+
+    return write
+
+
+def maker(template: Any) -> Callable[[Sequence[Any]], Any] | None:
+    """What a call returns, from the results alone."""
+    if isinstance(template, Fresh) and template.plain:
+        index = template.index
+        return lambda results: wrap(results[index])
+    if isinstance(template, Constant):
+        value = template.value
+        return lambda results: value
+    if isinstance(template, Nest) and type(template.like) in (tuple, list):
+        indices = [part.index for part in template.parts if isinstance(part, Fresh) and part.plain]
+        if len(indices) == len(template.parts) == len(set(indices)):
+            kind: Any = type(template.like)
+            return lambda results: kind([wrap(results[i]) for i in indices])
+    return None
+
+
+def returned(template: Any) -> set[int]:
+    if isinstance(template, Fresh):
+        return {template.index}
+    return set().union(*map(returned, template.parts)) if isinstance(template, Nest) else set()
+
+
+__all__ = ["commit", "gather", "is_nest", "refresh", "sys"]
