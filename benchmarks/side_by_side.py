@@ -43,26 +43,29 @@ def readable(s: float) -> str:
 class Table:
     """A Markdown table of figures, each with its bar; `--check` makes the exit status say whether all were met."""
 
-    def __init__(self, description: str | None) -> None:
+    def __init__(self, description: str | None, theirs: str = "PyTorch") -> None:
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--check", action="store_true", help="exit 1 if a bar is missed")
         parser.add_argument("names", nargs="*", help="only the rows whose name contains one of these")
         options = parser.parse_args()
         self.check, self.names, self.missed = options.check, options.names, list[str]()
-        print("| workload | pullback, PyTorch | ratio | bar | met |\n|---|---|---|---|---|")
+        print(f"| workload | pullback, {theirs} | ratio | bar | met |\n|---|---|---|---|---|")
 
     def wants(self, name: str) -> bool:
         return not self.names or any(n in name for n in self.names)
 
-    def row(self, name: str, figures: str, value: float, bar: float, least: bool = False) -> None:
-        """`least`: the bar is a lower one."""
+    def row(self, name: str, figures: str, value: float, bar: float | None, least: bool = False) -> None:
+        """`least`: the bar is a lower one. Without a bar, the row is for information."""
+        if bar is None:
+            print(f"| {name} | {figures} | {value:.2f} | | |", flush=True)
+            return
         ok = value >= bar if least else value <= bar
         self.missed.extend([] if ok else [name])
         sign = ">=" if least else "<="
         print(f"| {name} | {figures} | {value:.2f} | {sign} {bar:.3g} | {'yes' if ok else 'NO'} |", flush=True)
 
     def compare(
-        self, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int, bar: float
+        self, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int, bar: float | None
     ) -> None:
         """A row for our time / their time."""
         a, b, ratio = against(ours, theirs, calls, rounds)

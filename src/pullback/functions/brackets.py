@@ -17,6 +17,7 @@ from ..ops.shape import expand, permute, reshape, slice_
 from ..tape import apply, edge
 from ..tensor import Tensor, check_writable, wrap
 from ..views import update, write
+from . import unknown_keys
 from .creation import to_array
 from .viewing import see
 
@@ -57,6 +58,8 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
         return see(slice_, self, {"key": parts})
     if cls is Tensor and key.npdtype in INDICES and key._array.ndim and self._array.ndim:
         return apply(ops.take_at, (self, key), FIRST)
+    if MODES.capture is not None and (found := unknown_keys.get(self, normal_parts(key))) is not None:
+        return found
     basic, index, dims = parse(self, key)
     x = slice_(self, key=basic) if index is None or any(k != slice(None) for k in basic) else self
     return x if index is None else ops.take_at(x, index, dims=dims)
@@ -86,6 +89,8 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     if simple:
         x = slice_(self, key=parts)
         write(x, fitted(value, x, x._array.shape))
+        return
+    if MODES.capture is not None and unknown_keys.put(self, normal_parts(key), value, fitted):
         return
     basic, index, dims = parse(self, key)
     x = slice_(self, key=basic) if index is None or any(k != slice(None) for k in basic) else self
@@ -157,8 +162,7 @@ def parse(x: Tensor, key: Any) -> tuple[Key, Any, tuple[int, ...]]:
 
     As in PyTorch, integers, slices, None and ... act first; tensors then index the dimensions that are left.
     """
-    parts = list(key) if type(key) is tuple or nested(key) else [key]
-    parts = [_normal(k) for k in parts]
+    parts = normal_parts(key)
     shape = x._array.shape
     taken = sum(_dims_taken(k) for k in parts)
     if taken > len(shape):
@@ -222,6 +226,11 @@ def nested(key: Any) -> bool:
     return type(key) is list and any(isinstance(k, (list, tuple, slice, Tensor, EllipsisType, type(None))) for k in key)
 
 
+def normal_parts(key: Any) -> list[Any]:
+    """The parts of a key, each in its plainest form."""
+    return [_normal(k) for k in (key if type(key) is tuple or nested(key) else [key])]
+
+
 def _normal(k: Any) -> Any:
     """One part of a key: int, slice of ints, None, ..., bool, or a tensor of indices or a mask."""
     if k is None or k is Ellipsis or type(k) in (int, bool):
@@ -236,6 +245,8 @@ def _normal(k: Any) -> Any:
     elif hasattr(k, "__array_interface__"):  # NumPy's
         k = wrap(to_array(k))
     if isinstance(k, Tensor):
+        if unknown_keys.unknown(k) and k.npdtype in DIRECT | MASKS:
+            return k
         if k.npdtype in MASKS:
             return k if k._array.ndim else bool(k._array)
         if k.npdtype in INDICES:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import F64, I64, as_dtype, dtype, get_default_dtype, result_dtype
+from ..dtypes import BOOL, F64, FLOATS, I64, as_dtype, bool_, dtype, get_default_dtype, int64, result_dtype
 from ..errors import DTypeError, PullbackError, ShapeError, fail
 from ..modes import MODES
 from ..ops import create as ops
+from ..ops.joining import stack
+from ..ops.shape import expand, reshape
 from ..tensor import Tensor, check_device, wrap
 from ..views import write
 from .expose import public
@@ -35,6 +38,9 @@ STRIDED, PRESERVE = "torch.strided", "torch.preserve_format"
 def to_array(data: Any, d: Any = None) -> np.ndarray[Any, Any]:
     """An array of its own: Python floats give the default dtype, NumPy arrays keep theirs."""
     want = None if d is None else as_dtype(d).numpy
+    if MODES.capture is not None and _holds_unknown(data):
+        array = _joined(data)
+        return ops.clone(array if want is None else ops.cast(array, dtype=want))
     if isinstance(data, Tensor):
         return np.array(data._array, dtype=want)
     if isinstance(data, (list, tuple)):
@@ -60,6 +66,38 @@ def checked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         )
         fail(DTypeError, f"can't convert data of type {array.dtype} to a tensor", todo)
     return array
+
+
+def _holds_unknown(data: Any) -> bool:
+    """Is there a tensor in it whose values are not known, as while a step is captured?"""
+    if isinstance(data, Tensor):
+        return type(data._array) is not np.ndarray and data._array.known() is None
+    return isinstance(data, (list, tuple)) and any(map(_holds_unknown, data))
+
+
+def _joined(data: Any) -> Any:
+    """Nested lists of numbers and tensors as one array, in the type that NumPy gives them; float64 is the default type."""
+    if isinstance(data, Tensor):
+        return data._array
+    parts = [part for part in _flat(data)]
+    types = [part._array.dtype if isinstance(part, Tensor) else np.asarray(part).dtype for part in parts]
+    common = np.result_type(*types)
+    common = get_default_dtype().numpy if common == F64 else common
+
+    def stacked(part: Any) -> Any:
+        if isinstance(part, (list, tuple)):
+            return stack(*map(stacked, part), dim=0)
+        return ops.cast(part._array if isinstance(part, Tensor) else np.asarray(part), dtype=common)
+
+    return stacked(data)
+
+
+def _flat(data: Any) -> Iterator[Any]:
+    if isinstance(data, (list, tuple)):
+        for part in data:
+            yield from _flat(part)
+    else:
+        yield data
 
 
 def _untensor(data: Any) -> Any:
@@ -184,6 +222,10 @@ def full(
     **options: Any,
 ) -> Tensor:
     """All `fill_value`, whose type decides the dtype."""
+    if _holds_unknown(fill_value):
+        kind = dtype or (bool_ if fill_value.npdtype == BOOL else None if fill_value.npdtype in FLOATS else int64)
+        array = ops.cast(reshape(fill_value._array, shape=()), dtype=_npdtype(kind))
+        return made(ops.clone(expand(array, shape=shape_of((size,), {}))), requires_grad, options, out)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     npdtype = result_dtype([value]) if dtype is None else as_dtype(dtype).numpy
     return made(np.full(shape_of((size,), {}), value, npdtype), requires_grad, options, out)
@@ -217,6 +259,8 @@ def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """All `fill_value`, shaped like `input`."""
+    if _holds_unknown(fill_value):
+        return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad, **options)
     return _like(
         input, fill_value.item() if isinstance(fill_value, Tensor) else fill_value, dtype, requires_grad, options
     )

@@ -18,6 +18,7 @@ from ..ops.reduction import sum as sum_
 from ..ops.shape import permute, reshape, slice_
 from ..ops.sorting import sort as sort_
 from ..tensor import Tensor
+from .conversion import known
 from .dims import Picked, fold, given, numpy_names, one, picked, shown_as
 from .expose import public
 
@@ -140,6 +141,8 @@ def _checked(name: str, input: Tensor, q: Any, interpolation: str) -> Any:
             f"{name}() interpolation must be linear, lower, higher, midpoint or nearest, but got {interpolation!r}",
         )
     if not isinstance(q, Tensor):
+        if not 0 <= q <= 1:
+            fail(PullbackError, f"{name}() q must be in the range [0, 1], but got {q}")
         q = full_like(input, value=float(q), shape=())
     if q._array.dtype != input._array.dtype:
         fail(
@@ -147,7 +150,7 @@ def _checked(name: str, input: Tensor, q: Any, interpolation: str) -> Any:
         )
     if q._array.ndim > 1:
         fail(PullbackError, f"{name}() q must be a scalar or 1D tensor, but got shape {list(q.shape)}")
-    if q._array.size and not (float(ops.amin(q)) >= 0 and float(ops.amax(q)) <= 1):
+    if q._array.size and known(q) and not (float(ops.amin(q)) >= 0 and float(ops.amax(q)) <= 1):
         fail(PullbackError, f"{name}() q must be in the range [0, 1], but got {q.tolist()}")
     return q
 

@@ -13,6 +13,7 @@ from ..ops import indexing as ops
 from ..ops.arithmetic import mul
 from ..ops.compare import where as choose
 from ..ops.create import cast, full_like
+from ..ops.extremes import max as max_
 from ..ops.joining import unbind
 from ..ops.record import broadcast, normal_dim
 from ..ops.shape import expand, reshape, slice_
@@ -20,6 +21,7 @@ from ..tensor import Tensor
 from ..views import update, write
 from .brackets import INDICES, fitted, parse, put, spots
 from .expose import public
+from .unknown_keys import select_at, unknown
 from .viewing import see
 
 # -- one dimension -----------------------------------------------------------------------------------------------------
@@ -32,6 +34,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     d = normal_dim(dim, len(shape))
     if not shape:
         fail(RangeError, "select() cannot be applied to a 0-dim tensor.")
+    if unknown(index):
+        return select_at(input, d, index)  # type: ignore[arg-type]
     if not -shape[d] <= index < shape[d]:
         fail(RangeError, f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {d}")
     return see(slice_, input, {"key": (*(slice(None),) * d, operator.index(index))})
@@ -306,5 +310,5 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         if not tensor._array.size:
             fail(ShapeError, "Can not infer total number of classes from empty tensor.", "give num_classes")
-        num_classes = int(tensor._array.max()) + 1
+        num_classes = int(max_(tensor)) + 1
     return ops.one_hot(tensor, classes=num_classes)

@@ -180,7 +180,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     d = normal_dim(dim, input._array.ndim)
     n, where = input._array.shape[d], indices_or_sections
     if isinstance(where, Tensor):
-        where = where._array.tolist()
+        where = where.tolist()
     if isinstance(where, int):
         if where <= 0:
             fail(ShapeError, f"number of sections must be larger than 0, got {where}")

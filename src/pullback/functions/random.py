@@ -12,11 +12,21 @@ from ..dtypes import BOOL, F32, F64, FLOATS, I64, as_dtype, get_default_dtype
 from ..errors import DTypeError, PullbackError, fail
 from ..modes import no_grad
 from ..ops import random as ops
-from ..ops.create import cast
+from ..ops.arithmetic import add, div, mul, neg, sub
+from ..ops.compare import maximum, minimum
+from ..ops.create import cast, full_like
+from ..ops.pointwise import ceil, exp, log1p, tan
+from ..ops.scan import cumsum
+from ..ops.shape import expand, reshape, slice_
+from ..ops.sorting import searchsorted, sort
 from ..tensor import Tensor, wrap
 from ..views import write
+from .conversion import known
 from .creation import made, shape_of
 from .expose import public
+
+
+ALL = slice(None)
 
 
 def _from(generator: Any) -> generators.Generator:
@@ -170,7 +180,7 @@ def normal(
     **options: Any,
 ) -> Tensor:
     """mean + std * N, for numbers with a size or for tensors."""
-    if isinstance(std, Tensor) and (std < 0).any():
+    if isinstance(std, Tensor) and known(std) and (std < 0).any():
         fail(PullbackError, "normal expects all elements of std >= 0.0", "pass non-negative standard deviations")
     if not isinstance(std, Tensor) and std < 0:
         fail(PullbackError, f"normal expects std >= 0.0, but found std {std}", "pass a non-negative standard deviation")
@@ -187,12 +197,29 @@ def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Tensor | None = None
 ) -> Tensor:
     """Indices drawn with the probabilities (need not sum to 1) in the last dimension."""
-    p = np.atleast_2d(np.asarray(input._array, F64))
     if input.ndim not in (1, 2) or input.npdtype not in FLOATS:
         fail(
             PullbackError,
             f"multinomial: expected 1-D or 2-D probabilities, got {input.dtype} of shape {list(input.shape)}",
         )
+    n = input.shape[-1]
+    rows = math.prod(input.shape[:-1])
+    p: Any = cast(reshape(input._array, shape=(rows, n)), dtype=F64)
+    if known(input):
+        _check_probabilities(p, None if replacement else num_samples)
+    u = sample(ops.uniform, (rows, num_samples if replacement else n), F64, generator)
+    if replacement:  # invert the distribution function
+        cumulative = cumsum(p, dim=1)
+        place = searchsorted(cumulative, mul(u, slice_(cumulative, key=(ALL, slice(n - 1, n)))), right=True)
+        index = minimum(place, n - 1)
+    else:  # exponential race: the first arrivals, at rates p, are a draw without replacement
+        arrival = div(neg(log1p(neg(u))), p)
+        index = slice_(sort(arrival, dim=1, descending=False)[1], key=(ALL, slice(num_samples)))
+    return made(reshape(index, shape=(*input.shape[:-1], num_samples)), False, {}, out)
+
+
+def _check_probabilities(p: np.ndarray[Any, Any], draws: int | None) -> None:
+    """Rows of probabilities that need not sum to 1, and whether so many draws without replacement can be made."""
     if not np.isfinite(p).all() or (p < 0).any():
         fail(
             PullbackError,
@@ -205,26 +232,20 @@ def multinomial(
             "invalid multinomial distribution (sum of probabilities <= 0)",
             "at least one probability of a row must be positive",
         )
-    if not replacement and num_samples > (p > 0).sum(-1).min():
+    if draws is not None and draws > (p > 0).sum(-1).min():
         fail(
             PullbackError,
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement",
             "pass replacement=True, or draw fewer",
         )
-    shape = (len(p), num_samples if replacement else p.shape[1])
-    u = sample(ops.uniform, shape, F64, generator)
-    if replacement:  # invert the distribution function
-        cumulative = np.cumsum(p, -1)
-        index = np.stack([np.searchsorted(c, x * c[-1], side="right") for c, x in zip(cumulative, u, strict=True)])
-        index = np.minimum(index, p.shape[1] - 1)
-    else:  # exponential race: the first arrivals, at rates p, are a draw without replacement
-        with np.errstate(divide="ignore"):
-            arrival = -np.log1p(-u) / p
-        index = np.argsort(arrival, -1, kind="stable")[:, :num_samples]
-    return made(index.astype(np.int64).reshape((*input.shape[:-1], num_samples)), False, {}, out)
 
 
 # -- filling a tensor in place -----------------------------------------------------------------------------------------
+
+
+def _moved(x: Any, scale: float, start: float) -> Tensor:
+    """scale x + start, both numbers rounded to x's dtype first."""
+    return wrap(add(mul(x, np.asarray(scale, x.dtype)), np.asarray(start, x.dtype)))
 
 
 @public(function=False)
@@ -238,7 +259,7 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: An
             "swap the bounds",
         )
     u = sample(ops.uniform, tuple(self.shape), self.npdtype, generator)
-    return write(self, wrap((u * np.asarray(to - low, u.dtype) + np.asarray(low, u.dtype)).astype(u.dtype, copy=False)))
+    return write(self, _moved(u, to - low, low))
 
 
 @public(function=False)
@@ -249,14 +270,15 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any
             PullbackError, f"normal_ expects std >= 0.0, but found std {std}", "pass a non-negative standard deviation"
         )
     z = sample(ops.normal, tuple(self.shape), self.npdtype, generator)
-    return write(self, wrap((z * np.asarray(std, z.dtype) + np.asarray(mean, z.dtype)).astype(z.dtype, copy=False)))
+    return write(self, _moved(z, std, mean))
 
 
 @public(function=False)
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Fill with 1 at probability p, else 0."""
-    probabilities = np.broadcast_to(p._array if isinstance(p, Tensor) else np.float32(p), self.shape)
-    return write(self, wrap(cast(bernoulli_array(np.ascontiguousarray(probabilities), generator), dtype=self.npdtype)))
+    shape = tuple(self.shape)
+    like = expand(p._array, shape=shape) if isinstance(p, Tensor) else full_like(self._array, value=p, dtype=F32)
+    return write(self, wrap(cast(bernoulli_array(like, generator), dtype=self.npdtype)))
 
 
 @public(function=False)
@@ -279,29 +301,29 @@ def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: A
 def _inverse(self: Tensor, generator: Any, transform: Any) -> Tensor:
     """Fill with transform(u), u uniform in [0, 1)."""
     u = sample(ops.uniform, tuple(self.shape), F64, generator)
-    return write(self, wrap(transform(u).astype(self.npdtype)))
+    return write(self, wrap(cast(transform(u), dtype=self.npdtype)))
 
 
 @public(function=False)
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with exponential numbers of rate lambd."""
-    return _inverse(self, generator, lambda u: -np.log1p(-u) / lambd)
+    return _inverse(self, generator, lambda u: div(neg(log1p(neg(u))), lambd))
 
 
 @public(function=False)
 def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
     """Fill with the number of trials up to the first success."""
-    return _inverse(self, generator, lambda u: np.ceil(np.log1p(-u) / math.log1p(-p)).clip(1))
+    return _inverse(self, generator, lambda u: maximum(ceil(div(log1p(neg(u)), math.log1p(-p))), 1.0))
 
 
 @public(function=False)
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with Cauchy numbers."""
-    return _inverse(self, generator, lambda u: median + sigma * np.tan(np.pi * (u - 0.5)))
+    return _inverse(self, generator, lambda u: add(mul(tan(mul(sub(u, 0.5), math.pi)), sigma), median))
 
 
 @public(function=False)
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
     """Fill with exp of normal numbers."""
     z = sample(ops.normal, tuple(self.shape), F64, generator)
-    return write(self, wrap(np.exp(z * std + mean).astype(self.npdtype)))
+    return write(self, wrap(cast(exp(add(mul(z, std), mean)), dtype=self.npdtype)))

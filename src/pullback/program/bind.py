@@ -9,10 +9,10 @@ import numpy as np
 
 from .. import dtypes, trees
 from ..modes import MODES
-from ..tensor import Storage, Tensor, wrote
+from ..tensor import Storage, Tensor, tick, wrote
 from . import quick
 from .capture import Captured, Constant, Fresh, Source, evaluate
-from .places import MISSING, PLAIN_TYPES, Place, is_nest
+from .places import MISSING, PLAIN_TYPES, Place, is_nest, structure
 from .symbol import Number
 
 
@@ -194,6 +194,10 @@ class Entry:
             store(storage_of(tensor, content.source), results[content.index])
             written.append(tensor._storage)
         wrote(written)
+        for moved in captured.rebindings:
+            tensor, memory = moved.source.find(arguments), moved.template.make(call)
+            tensor._array, tensor._storage = memory._array, memory._storage
+            tensor._base, tensor._path, tensor._moved = None, (), tick()
         for change, value in made:
             put(change, value, arguments)
         for action, given in captured.deferred:
@@ -237,15 +241,6 @@ def nest_spec(x: Any) -> Any:
 def storage_of(x: Tensor, source: Source) -> Any:
     """The array that stands for a tensor's region: its own for an argument, the whole storage's for state."""
     return x._array if source.argument is not None and source.place is None else x._storage.array
-
-
-def structure(tree: Any) -> Any:
-    """The shape of a nest: its containers and the classes of its leaves."""
-    if isinstance(tree, dict):
-        return {key: structure(part) for key, part in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [type(tree).__name__, *map(structure, tree)]
-    return type(tree)
 
 
 def sharing(arguments: Sequence[Any]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from ..modes import MODES, Watched, no_grad
 from ..ops.record import WATCHERS, Spec
 from ..ops.strided import as_strided
 from ..tensor import Storage, Tensor, wrap
-from .places import MISSING, PLAIN_TYPES, Place, Walk, is_nest, name_of
+from .places import MISSING, PLAIN_TYPES, Place, Walk, is_library, is_nest, name_of
 from .program import Input, Program, Value, Write
 from .recorder import Recorder
 from .symbol import Buffer, Number, Symbol, look
@@ -74,8 +74,9 @@ class Session:
         self.regions: list[Region] = []
         self.outer: list[tuple[Tensor, Any]] = []  # tensors with a history from before, and where it leads
         self.phantoms: dict[int, tuple[Tensor, Value]] = {}
-        self.use_phantoms = phantoms and "zero_grad" in self.walk.names
+        self.use_phantoms = phantoms and not self.walk.names.isdisjoint(("zero_grad", "grad"))
         self.snapshot = Snapshot(self.walk)
+        self.lifted: dict[int, tuple[Storage, Any]] = {}  # where each tensor lies meanwhile
         self.numbers: dict[tuple[int, Any], Any] = {}  # what the options of optimizers are meanwhile
         self.known: dict[int, Any] = {}  # arrays of tensors that were there before and were not found
 
@@ -154,6 +155,7 @@ class Session:
         for x, label in [t for k, t in self.walk.tensors.items() if k not in known]:
             self.snapshot.add(x)
             self.lift_state([(x, label)])
+            self.lifted[id(x)] = x._storage, x._array
         return made
 
     # -- making everything symbolic ----------------------------------------------------------------------------------
@@ -171,6 +173,8 @@ class Session:
                 groups.setdefault(id(x._storage), []).append((x, name))
         for group in groups.values():
             self.lift_state(group)
+        for x, _ in self.walk.tensors.values():
+            self.lifted[id(x)] = x._storage, x._array
         for x, _ in self.outer:
             x._node, x._requires_grad = None, True
         if self.use_phantoms:
@@ -266,7 +270,13 @@ def trace(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def notice(frame: Any, event: str, called: Any) -> None:
     """Refuse what gives another result each time it is called."""
-    if event == "c_call" and (isinstance(getattr(called, "__self__", None), DRAWS) or called in IMPURE):
+    if event != "c_call":
+        return
+    draws = isinstance(getattr(called, "__self__", None), DRAWS)
+    if not draws and called not in IMPURE:
+        return
+    file = frame.f_code.co_filename
+    if not is_library(file) or (draws and file == random.__file__):
         sys.setprofile(None)
         fail(
             PullbackError,
@@ -445,6 +455,13 @@ class Change:
         self.place, self.template, self.argument = place, template, argument
 
 
+class Rebinding:
+    """A tensor that lies in other memory after the step: x.data = y."""
+
+    def __init__(self, source: Source, template: Any, name: str) -> None:
+        self.source, self.template, self.name = source, template, name
+
+
 class Captured:
     """A Program, and how its inputs and results belong to Python's objects."""
 
@@ -453,6 +470,7 @@ class Captured:
     result: Any  # template
     contents: list[Content]
     changes: list[Change]
+    rebindings: list[Rebinding]
     deferred: list[Any]
     session: Session
 
@@ -506,7 +524,8 @@ class Assembly:
                     "detach() it before passing it to the step, or compute it inside",
                 )
         template = self.template(result, "the result")
-        changes = self.changes()
+        changes, rebindings = self.changes(), self.rebindings()
+        deferred = [(action, self.template(given, "a deferred call")) for action, *given in self.recorder.deferred]
         if self.phantoms_matter():
             return None
         writes: list[Write] = []
@@ -519,7 +538,7 @@ class Assembly:
         captured = Captured()
         captured.session = session
         captured.result, captured.changes, captured.contents = template, changes, contents
-        captured.deferred = [(action, self.template((args, kwargs), "a deferred call")) for action, args, kwargs in self.recorder.deferred]
+        captured.deferred, captured.rebindings = deferred, rebindings
         used = {v for i in self.recorder.instructions for v in i.values} | {*self.outputs, *(w.value for w in writes)}
         inputs: list[Input] = []
         captured.sources = []
@@ -619,6 +638,27 @@ class Assembly:
             now = place.get()
             if now is then and type(now) in (list, dict, Watched) and is_nest(now) and id(now) not in walk.holders:
                 self.nest_change(found, place, now)
+        return found
+
+    def rebindings(self) -> list[Rebinding]:
+        """Tensors that were given other memory."""
+        found = []
+        for x, name in list(self.session.walk.tensors.values()):
+            storage, array = self.session.lifted[id(x)]
+            if x._storage is storage and x._array.buffer is array.buffer and x._array.shape == array.shape:
+                continue
+            owner = next((r for r in self.session.regions if r.tensor._storage is x._storage and r.tensor is not x), None)
+            if x._storage is storage or x._array is not x._storage.array or owner is not None:
+                fail(
+                    PullbackError,
+                    f"{name} is given the shape or the memory of another tensor in place, which cannot be captured",
+                    "make a new tensor instead",
+                )
+            twin = wrap(x._array)
+            i = next((i for i, a in enumerate(self.session.arguments) if a is x and id(x) not in self.session.walk.access), None)
+            source = self.session.source(x) if i is None else Source(argument=i)
+            found.append(Rebinding(source, self.tensor(twin), name))
+            self.session.recorder.keep.append(twin)
         return found
 
     def nest_change(self, found: list[Change], place: Place, now: Any) -> None:

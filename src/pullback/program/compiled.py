@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -134,7 +135,7 @@ class Compiled:
 def engine_named(name: str | None) -> str:
     """The engine to use: the one asked for, or the best there is."""
     if name is None:
-        return "numpy"
+        return "xla" if importlib.util.find_spec("jax") is not None else "numpy"
     if name not in ENGINES:
         fail(PullbackError, f"there is no engine {name!r}", f"use one of: {', '.join(ENGINES)}")
     return name

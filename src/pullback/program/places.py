@@ -150,7 +150,7 @@ class Walk:
             return
         elif hasattr(type(x), "_is_compiled"):
             self.visit(x._function, name)
-        elif hasattr(x, "last_epoch") and hasattr(x, "optimizer"):
+        elif hasattr(type(x), "get_last_lr"):
             self.schedulers.append(x)
             self.visit(x.optimizer, f"{name}.optimizer")
         elif hasattr(x, "__dict__"):
@@ -280,6 +280,15 @@ def is_nest(x: Any) -> bool:
         return False
     parts = x.values() if isinstance(x, dict) else x
     return all(type(v) in PLAIN_TYPES or isinstance(v, Tensor) or is_nest(v) for v in parts)
+
+
+def structure(tree: Any) -> Any:
+    """The shape of a nest: its containers and the classes of its leaves."""
+    if isinstance(tree, dict):
+        return {key: structure(part) for key, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [type(tree).__name__, *map(structure, tree)]
+    return type(tree)
 
 
 class ClassItems:

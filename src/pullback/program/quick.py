@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, trees
 from ..errors import here
 from ..modes import CHANGES, MODES, Watched
 from ..tensor import Storage, Tensor, tick, wrap
 from .capture import Constant, Fresh, Nest
-from .places import PLAIN_TYPES, is_nest
+from .places import PLAIN_TYPES, is_nest, structure
 from .symbol import Number
 
 ARRAY = operator.attrgetter("_array")
@@ -59,9 +59,11 @@ def gather(entry: Any) -> Callable[[Any, Any], list[Any] | None] | None:
     """The function that gives a call's inputs if nothing has changed since the last call; None if there is none."""
     out, n = Lines(), len(entry.arguments)
     args, kwargs = entry.given
-    if kwargs or len(args) != n:  # nested arguments and keywords take the long way
-        return None
-    out.refuse(f"kwargs or len(args) != {n}")
+    if kwargs or len(args) != n or any(isinstance(a, (tuple, list, dict)) for a in args):
+        out.refuse(f"{out.name(structure)}((args, kwargs)) != {out.name(entry.structure)}")
+        out.add(f"args = list({out.name(trees.leaves)}((args, kwargs)))")
+    else:
+        out.refuse(f"kwargs or len(args) != {n}")
     if n:
         out.add(f"{''.join(f'a{i}, ' for i in range(n))} = args")
     modes(out, entry)
@@ -216,7 +218,7 @@ def refresh(entry: Any) -> None:
 def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
     """The function that writes the results where they belong; None if that takes general code."""
     captured = entry.captured
-    if captured.deferred:
+    if captured.deferred or captured.rebindings:
         return None
     grads: list[tuple[dict[str, Any], int]] = []
     cleared: list[dict[str, Any]] = []

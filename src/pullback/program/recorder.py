@@ -36,6 +36,7 @@ class Origin(NamedTuple):
     module: Any
     phase: str
     region: int
+    replayed: Instruction | None = None  # what is run again; then position and module are its own
 
 
 class Recorder:
@@ -48,6 +49,7 @@ class Recorder:
         self.assumptions: list[Assumption] = []
         self.deferred: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.stale: dict[int, Position] = {}  # options that a deferred action will change
+        self.check: Callable[[Any], None] = lambda array: None  # refuses arrays of tensors that were not found
         self.begin: Callable[[Any, Any, Callable[[], Any]], Any]  # of the session that this is a part of
         self.regions: dict[int, int] = {}
         self.keep: list[Any] = []  # whose ids are in use
@@ -68,7 +70,9 @@ class Recorder:
     def symbol(self, shape: Any, dtype: Any, strides: Any = None) -> Symbol:
         """A symbol for an input."""
         value = self.new(Spec(tuple(shape), dtype), strides)
-        return Symbol(Buffer(value), value)
+        buffer = Buffer(value)
+        buffer.owner = self
+        return Symbol(buffer, value)
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
         """A value that is known; a copy, since the array may be written later."""
@@ -86,6 +90,14 @@ class Recorder:
         value = self.constant(array)
         return Symbol(Buffer(value), value)
 
+    def adopt(self, buffer: Buffer) -> None:
+        """Another recorder's memory is used here: only the body of a loop may do that, with what is around it."""
+        fail(
+            PullbackError,
+            "a tensor that was made in the body of a scan, a while_loop or a cond is used outside of it",
+            "return it from the body",
+        )
+
     def operand(self, x: Any) -> Any:
         """What an instruction reads: a value, a plain number or None."""
         if type(x) is Symbol:
@@ -93,6 +105,7 @@ class Recorder:
         if type(x) is Number:
             return self.number(x)
         if isinstance(x, (np.ndarray, np.generic)):
+            self.check(x)
             return self.constant(np.asarray(x))
         return x
 
@@ -137,9 +150,11 @@ class Recorder:
         origin = self.origin()
         self._clock.append(tick())
         self._origins.append(origin)
-        module = "" if origin.module is None else self.name_of(origin.module)
+        again = origin.replayed
+        module = again.module if again else "" if origin.module is None else self.name_of(origin.module)
+        line = again._line if again else None
         self.instructions.append(
-            Instruction(op, operands, params, outputs, origin.position, module, origin.phase, origin.region)
+            Instruction(op, operands, params, outputs, origin.position, module, origin.phase, origin.region, line)
         )
         return outputs
 
@@ -164,13 +179,18 @@ class Recorder:
                 elif name == "send" and position is None:
                     node = frame.f_locals["node"]
                     break
+                elif name == "again" and position is None:
+                    one: Instruction = frame.f_locals["instruction"]
+                    return Origin(one.position, None, one.phase, one.region, one)
                 elif name == "trace":
                     break
             frame = frame.f_back
         if node is not None:
             self.differentiated = True
             known = self.origin_of(node)
-            return Origin(node.position, known.module if known else None, BACKWARD, region)
+            again = known.replayed if known else None
+            position = again.position if again else node.position
+            return Origin(position, known.module if known else None, BACKWARD, region, again)
         return Origin(position, module, self.phase(), region)
 
     def phase(self) -> str:

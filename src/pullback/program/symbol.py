@@ -37,10 +37,43 @@ LARGEST = 1 << 20  # bytes: results known during capture that are larger than th
 class Buffer:
     """The memory of symbols: what it holds now, and how often it was written."""
 
-    __slots__ = ("value", "version")
+    __slots__ = ("owner", "value", "version")
 
     def __init__(self, value: Value) -> None:
         self.value, self.version = value, 0
+        self.owner = MODES.capture  # the recorder that made the value
+
+
+class Part(Buffer):
+    """The memory at a place of another symbol that a tensor names: `take` reads it there, `put` gives the other with it."""
+
+    __slots__ = ("_at", "_value", "put", "take", "whole")
+
+    def __init__(self, whole: Symbol, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]) -> None:
+        self.whole, self.take, self.put = whole, take, put
+        self._at = -1
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        return self.whole.buffer.version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        """The other's has been raised."""
+
+    @property
+    def owner(self) -> Any:  # type: ignore[override]
+        return self.whole.buffer.owner
+
+    @property
+    def value(self) -> Value:  # type: ignore[override]
+        if self._at != self.version:
+            self._value, self._at = self.take(self.whole).value(), self.version
+        return self._value
+
+    @value.setter
+    def value(self, new: Value) -> None:
+        self.whole.write(self.put(self.whole, Symbol(Buffer(new), new)))
 
 
 class Flags:
@@ -88,6 +121,9 @@ class Symbol:
 
     def value(self) -> Value:
         """What is at this place now."""
+        recorder = MODES.capture
+        if recorder is not None and self.buffer.owner is not recorder:
+            recorder.adopt(self.buffer)
         if self._seen != self.buffer.version:
             value = self.buffer.value
             for op, params in self.looks:
@@ -102,6 +138,8 @@ class Symbol:
     def write(self, new: Any) -> None:
         """Put `new` here, broadcast and cast."""
         recorder = MODES.capture
+        if self.buffer.owner is not recorder:
+            recorder.adopt(self.buffer)
         value = recorder.operand(new if hasattr(new, "dtype") else np.asarray(new))
         if value.dtype != self.dtype:
             value = recorder.emit(CAST, (value,), {"dtype": self.dtype}, [Spec(value.shape, self.dtype)])[0]
@@ -113,6 +151,11 @@ class Symbol:
             value = look(EXPAND, value, {"shape": self.shape})
         self.buffer.value = value
         self.buffer.version += 1
+
+    def part(self, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]) -> Symbol:
+        """A view of what `take` reads and `put` replaces."""
+        buffer = Part(self, take, put)
+        return Symbol(buffer, buffer.value)
 
     def copy(self) -> Symbol:
         """The same values in memory of their own."""
@@ -237,14 +280,21 @@ def infer(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         explain(op, outlines, params, error)
     if isinstance(specs, Spec):
-        return _spec(specs, restore)
-    return [_spec(spec, restore) for spec in specs]
+        return _spec(op, specs, restore)
+    return [_spec(op, spec, restore) for spec in specs]
 
 
-def _spec(spec: Spec, restore: Any) -> Spec:
+def _spec(op: Op, spec: Spec, restore: Any) -> Spec:
     shape, dtype = spec
     if type(shape) is not tuple:
         shape = tuple(shape)
+    if None in shape:
+        fail(
+            PullbackError,
+            f"{op.name}: the shape of its result depends on values, which are not known while a step is being captured",
+            "use something of fixed shape: where() or masked_fill() instead of x[mask], topk() or sort() instead of "
+            "nonzero() and unique(), a size given as a number; or move this out of the step",
+        )
     return Spec(shape, restore if restore is not None and dtype == F32 else dtype)
 
 

@@ -1,0 +1,480 @@
+"""verify(): is what the engines compute what the program means?
+
+    report = pullback.verify(step, x, y)
+    print(report)                       # each result, how far eager and each engine are from float64
+    report.ok, report.first             # is all well? the first instruction that is not
+
+One step is run by Python as it stands (eagerly), by every engine, and once in float64, each time from the same state and
+the same random numbers; afterwards all state is what it was. A result fails if it is further from float64 than 4 times what
+eager is (or what rounding makes of it, see `verify_replay`), plus a floor: `FLOOR` of its dtype times its largest element.
+Integers and booleans must be eager's. Pullback rules, which eager and engines share, are compared with differences of
+values (`verify_rules`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import trees
+from ..dtypes import dtype
+from ..engines.interpreter import Interpreter
+from ..errors import PullbackError, fail
+from ..modes import MODES
+from ..tensor import Tensor
+from . import compiled as compiling
+from . import passes
+from .bind import Entry, storage_of
+from .capture import Constant, Fresh, Nest, Record, Same, capture
+from .places import PLAIN_TYPES
+from .program import Instruction, Program, Value
+from .verify_replay import FLOOR, Truth, replay
+from .verify_rules import Rules, Wrong
+from .verify_state import State, same, unlike
+
+CHUNK = 256  # so many intermediate values an engine is asked for at once
+
+Values = dict[Value, Any]
+
+
+class First(NamedTuple):
+    """The first instruction whose value is not right."""
+
+    instruction: Instruction
+    engine: str  # or "eager", if what was captured is not what eager does
+    change: str  # the pass that broke it, if one did
+    error: float  # relative
+    tolerance: float
+    note: str = ""
+
+    op = property(lambda self: self.instruction.op.name)
+    line = property(lambda self: self.instruction.line)
+    module = property(lambda self: self.instruction.module)
+    phase = property(lambda self: self.instruction.phase)
+
+    def __str__(self) -> str:
+        at = f" at {self.line}: {self.line.text}" if self.line else ""
+        inside = f", in {self.module}" if self.module else ""
+        by = f"the pass `{self.change}`" if self.change else f"the {self.engine} engine" if self.engine != "eager" else "capture"
+        how = self.note or f"off by {self.error:.2g}, where {self.tolerance:.2g} is allowed"
+        return f"{self.op} ({self.phase}){at}{inside}: {how}, because of {by}"
+
+
+class Row(NamedTuple):
+    """One result: how far eager and each engine are from float64, relative to its largest element."""
+
+    name: str
+    dtype: str
+    eager: float
+    errors: dict[str, float]
+    allowed: float
+
+    @property
+    def failed(self) -> list[str]:
+        """The engines that are too far off."""
+        return [engine for engine, error in self.errors.items() if not error <= self.allowed]
+
+
+class Report:
+    """What verify() found; true if all is well."""
+
+    def __init__(self, name: str, engines: Sequence[str]) -> None:
+        self.name, self.engines = name, list(engines)
+        self.rows: list[Row] = []
+        self.differences: list[str] = []  # of Python's values, and of what should not have been written
+        self.raised: dict[str, str] = {}  # engines that failed
+        self.refused: dict[str, str] = {}  # engines that do not run such a step, and say so
+        self.first: First | None = None
+        self.wrong_rules: list[Wrong] = []
+        self.rules = 0  # how many pullbacks were compared with differences
+
+    @property
+    def ok(self) -> bool:
+        """Is everything right?"""
+        return not (self.differences or self.raised or self.wrong_rules or any(row.failed for row in self.rows))
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        head = ["result", "dtype", "eager", *self.engines, "allowed", "verdict"]
+        lines = [head]
+        for row in self.rows:
+            errors = [f"{row.errors[e]:.1e}" if e in row.errors else "-" for e in self.engines]
+            verdict = f"WRONG: {', '.join(row.failed)}" if row.failed else "ok"
+            lines.append([row.name, row.dtype, f"{row.eager:.1e}", *errors, f"{row.allowed:.1e}", verdict])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        verdict = "verified" if self.ok else "NOT what it should be"
+        text = [f"{self.name}: {verdict}; errors are relative to a replay in float64"]
+        text += ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        text += [f"different: {difference}" for difference in self.differences]
+        text += [f"{engine} failed: {reason}" for engine, reason in self.raised.items()]
+        text += [f"{engine} does not run this step: {reason}" for engine, reason in self.refused.items()]
+        if self.rules:
+            text.append(f"{self.rules} pullbacks compared with differences of values, {len(self.wrong_rules)} wrong")
+        text += [f"wrong rule: {wrong}" for wrong in self.wrong_rules]
+        if self.first is not None:
+            text.append(f"first: {self.first}")
+        return "\n".join(text)
+
+    __repr__ = __str__
+
+
+# -- entry points --------------------------------------------------------------------------------------------------------
+
+
+def verify(
+    step: Callable[..., Any],
+    *batch: Any,
+    finite_differences: bool = True,
+    engines: Iterable[str] | None = None,
+    **kwargs: Any,
+) -> Report:
+    """Run a step, compiled or not, on every engine and compare; all state stays as it is."""
+    if MODES.capture is not None:
+        fail(PullbackError, "verify() inside of a step that is being captured", "call it from outside")
+    if isinstance(step, functools.partial):  # a compiled method
+        step, batch, kwargs = step.func, (*step.args, *batch), {**step.keywords, **kwargs}
+    compiled = step if isinstance(step, compiling.Compiled) else compiling.Compiled(step)
+    function, names = compiled._function, list(available() if engines is None else engines)
+    for name in names:
+        compiling.engine_named(name)
+    before = State(function, batch, kwargs)
+    try:
+        trial = Trial(compiled, entry_for(compiled, batch, kwargs), batch, kwargs)
+        report = trial.report(names)
+        if finite_differences:
+            rules = Rules()
+            replay(trial.raw, trial.inputs(), (), rules.visit)
+            report.wrong_rules, report.rules = rules.wrong, rules.checked
+        return report
+    finally:
+        before.restore()
+
+
+def verified_call(compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any, inputs: Sequence[Any]) -> Any:
+    """A call of a compiled step that is compared with running the function; raises if they differ."""
+    trial = Trial(compiled, entry, args, kwargs)
+    eager = trial.eager()
+    try:
+        results = entry.run(trial.inputs())
+        found, returned = trial.finished(results)
+        problems = [*eager.problems, *trial.unlike(found, eager)]
+        if not problems and all(same(a, b) for a, b in zip(found.arrays, eager.arrays, strict=True)):
+            return returned
+        trial.state.restore()
+        truths = trial.truths(eager)
+        wrong = [
+            f"{name}: off by {relative(truth.error(x), truth):.2g}, where {relative(truth.tolerance, truth):.2g} is allowed"
+            for name, truth, x in zip(trial.names, truths, found.arrays, strict=True)
+            if not truth.holds(x)
+        ]
+        if problems or wrong:
+            first = trial.first(compiled._engine, wrong=[not t.holds(x) for t, x in zip(truths, found.arrays, strict=True)])
+            fail(
+                PullbackError,
+                f"{trial.raw.name}: the {compiled._engine} engine does not give what eager gives"
+                + "".join(f"\n  {text}" for text in (*problems, *wrong))
+                + (f"\n  first: {first}" if first else ""),
+                f"run it eagerly, or with another engine; pullback.verify({trial.raw.name}, ...) tells more",
+            )
+        return trial.finished(entry.run(trial.inputs()))[1]
+    except BaseException:
+        trial.state.restore()
+        raise
+
+
+def available() -> list[str]:
+    """The engines that can be used here."""
+    found = []
+    for name, path in compiling.ENGINES.items():
+        try:
+            if hasattr(importlib.import_module(path), "build"):
+                found.append(name)
+        except (ImportError, PullbackError):
+            continue
+    return found
+
+
+def entry_for(compiled: compiling.Compiled, args: Any, kwargs: Any) -> Entry:
+    """The step as it has been captured for such arguments; or captured now, which `compiled` does not keep."""
+    for entry in compiled._entries:
+        if entry.inputs(args, kwargs) is not None:
+            return entry
+    captured = capture(compiled._function, args, kwargs, compiled._keep_grads)
+    captured.raw = captured.program
+    captured.program = passes.optimize(captured.raw)
+    return Entry(captured, args, kwargs)
+
+
+# -- trying it out -------------------------------------------------------------------------------------------------------
+
+
+class Reading(NamedTuple):
+    """What a run left behind."""
+
+    arrays: list[Any]  # in the order of the Program's results
+    python: dict[str, list[str]]
+    problems: list[str]
+
+
+class Target:
+    """Memory that the Program gives new content."""
+
+    def __init__(self, content: Any, arguments: Sequence[Any]) -> None:
+        self.index, self.source = content.index, content.source
+        self.tensor = content.source.find(arguments)
+        self.storage = self.tensor._storage
+        self.array = storage_of(self.tensor, self.source)
+
+    def now(self) -> Any:
+        """What lies there; an engine may have moved it elsewhere."""
+        if self.source.argument is None or self.source.place is not None:
+            return self.storage.array
+        return self.tensor._array if self.tensor._storage is self.storage else self.array
+
+
+class Trial:
+    """Runs of one step from one state."""
+
+    def __init__(self, compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any) -> None:
+        self.compiled, self.entry, self.args, self.kwargs = compiled, entry, args, kwargs
+        self.captured = entry.captured
+        self.raw: Program = self.captured.raw
+        self.program: Program = self.captured.program
+        self.arguments = list(trees.leaves((args, kwargs)))
+        self.state = State(compiled._function, args, kwargs)
+        self.targets = [Target(content, self.arguments) for content in self.captured.contents]
+        self.on_host = all(type(target.array) is np.ndarray for target in self.targets)
+        self.names = [f"result {i}" for i in range(len(self.raw.outputs))] + [w.name for w in self.raw.writes]
+
+    def inputs(self) -> list[Any]:
+        """What the Program reads, in this state."""
+        inputs = self.entry.inputs(self.args, self.kwargs)
+        if inputs is None:
+            fail(PullbackError, f"a condition of the step does not hold: {self.entry.why(self.args, self.kwargs)}")
+        return inputs
+
+    def inputs_for(self, engine: str) -> list[Any]:
+        """As an engine can read them."""
+        return arrays_of(self.inputs()) if engine == "numpy" else self.inputs()
+
+    def eager(self) -> Reading:
+        """The function itself, run from this state, which is there again afterwards."""
+        try:
+            return self.read(self.compiled._function(*self.args, **self.kwargs), {})
+        finally:
+            self.state.restore()
+
+    def on(self, engine: str) -> Reading:
+        """What an engine makes of this state. Its results are written where they belong, if they can lie there."""
+        results = self.run_of(engine)(self.inputs_for(engine))
+        if engine == self.compiled._engine or self.on_host:
+            return self.finished(results)[0]
+        return Reading([np.array(x) for x in results], {}, [])
+
+    def finished(self, results: Sequence[Any]) -> tuple[Reading, Any]:
+        """An engine's results, written and read back; and what the call returns."""
+        if len(results) != len(self.raw.results):
+            fail(PullbackError, f"there are {len(results)} results instead of {len(self.raw.results)}")
+        by_index = dict(enumerate(results))
+        returned = self.entry.finish(self.args, self.kwargs, results)
+        return self.read(returned, by_index), returned
+
+    def read(self, returned: Any, results: dict[int, Any]) -> Reading:
+        """Find the Program's results in what a run returned and left behind; else take those of an engine."""
+        finder = Finder(self.arguments)
+        finder.find(self.captured.result, returned, "result")
+        for change in self.captured.changes:
+            place = change.place
+            if change.argument is not None:
+                place = place._replace(holder=vars(self.arguments[change.argument]))
+            finder.find(change.template, place.holder if place.key is None else place.get(), place.name)
+        for index, name in finder.names.items():
+            self.names[index] = name
+        found = {**finder.found, **{target.index: target.now() for target in self.targets}}
+        arrays = [np.array(found.get(i, results.get(i))) for i in range(len(self.raw.results))]
+        touched = self.state.written({id(target.array) for target in self.targets})
+        problems = [*finder.problems, *[f"{name} was written, of which the captured step knows nothing" for name in touched]]
+        return Reading(arrays, self.state.python(), problems)
+
+    def unlike(self, reading: Reading, eager: Reading) -> list[str]:
+        """What is different, other than in results."""
+        if not reading.python:
+            return []
+        ignore = (lambda name: False) if self.compiled._keep_grads else (lambda name: name.endswith(".grad"))
+        return [*reading.problems, *unlike(reading.python, eager.python, ignore)]
+
+    def truths(self, eager: Reading) -> list[Truth]:
+        """Of each result: what eager gave, and what it is in float64."""
+        known = replay(self.raw, self.inputs())
+        truths = []
+        for value, array in zip(self.raw.results, eager.arrays, strict=True):
+            truth = known[value]
+            truths.append(truth if array.dtype == object else truth._replace(eager=array))
+        return truths
+
+    # -- comparing ---------------------------------------------------------------------------------------------------
+
+    def report(self, engines: Sequence[str]) -> Report:
+        """Run it on these engines, and compare."""
+        report = Report(self.raw.name, engines)
+        eager = self.eager()
+        report.differences += eager.problems
+        truths = self.truths(eager)
+        plain = [np.array(x) for x in Interpreter(self.raw)(arrays_of(self.inputs()))]
+        self.state.restore()
+        readings: dict[str, Reading] = {}
+        for engine in engines:
+            try:
+                readings[engine] = reading = self.on(engine)
+                report.differences += [f"{engine}: {text}" for text in self.unlike(reading, eager)]
+            except PullbackError as error:
+                kind = report.raised if engine == "numpy" else report.refused
+                kind[engine] = str(error).partition("\n")[0]
+            except Exception as error:
+                report.raised[engine] = f"{type(error).__name__}: {error}"
+            finally:
+                self.state.restore()
+        captured_wrong = []
+        for i, truth in enumerate(truths):
+            errors = {engine: relative(truth.error(reading.arrays[i]), truth) for engine, reading in readings.items()}
+            name = dtype.by_numpy[truth.eager.dtype].name if truth.eager.dtype in dtype.by_numpy else str(truth.eager.dtype)
+            allowed = relative(truth.tolerance, truth)
+            captured_wrong.append(not truth.holds(plain[i]))
+            report.rows.append(Row(self.names[i], name, relative(truth.error(truth.eager), truth), errors, allowed))
+        for engine in engines:
+            wrong = [engine in row.failed for row in report.rows]
+            if report.first is None and (any(wrong) or engine in report.raised):
+                report.first = self.first(engine, wrong, captured_wrong)
+        return report
+
+    def run_of(self, engine: str) -> Any:
+        """The step on an engine: as it is built already, or built now."""
+        if engine == self.compiled._engine and hasattr(self.entry, "run"):
+            return self.entry.run
+        return self.build(engine, self.program)
+
+    def build(self, engine: str, program: Program) -> Any:
+        options = self.compiled._options if engine == self.compiled._engine else {}
+        return importlib.import_module(compiling.ENGINES[engine]).build(program, **options)
+
+    # -- finding the first that is wrong -------------------------------------------------------------------------------
+
+    def first(self, engine: str, wrong: Sequence[bool], captured_wrong: Sequence[bool] = ()) -> First | None:
+        """The first instruction whose value is not right; `wrong` says which results are not."""
+        makers = self.raw.makers()
+        blamed = [makers[v] for v, bad in zip(self.raw.results, wrong, strict=True) if bad and v in makers]
+        for value, bad in zip(self.raw.results, captured_wrong, strict=False):
+            if bad and value in makers:
+                return First(makers[value], "eager", "", np.inf, 0.0, "what was captured is not what eager computes")
+        truths = replay(self.raw, self.inputs(), ...)
+        program = self.raw
+        for change in passes.PASSES:
+            name = change.__name__
+            program = change(program).check()
+            if (found := self.by_pass(program, truths, name)) is not None:
+                return found
+        for values in self.chunks(engine):
+            for instruction in self.raw.instructions:
+                if (found := judged(instruction, values, truths, engine, "")) is not None:
+                    return found
+        return First(blamed[0], engine, "", np.inf, 0.0, "wrong, though not when its operands are results, too") if blamed else None
+
+    def by_pass(self, program: Program, truths: dict[Value, Truth], name: str) -> First | None:
+        """The first instruction that is not right any more after a pass, run by the interpreter."""
+        makers, values = self.raw.makers(), {}
+        interpreter, at = Interpreter(program), 0
+        values = interpreter.begin(arrays_of(self.inputs()))
+        try:
+            for at, (_, values) in enumerate(interpreter.steps(arrays_of(self.inputs())), 1):  # noqa: B007
+                pass
+        except Exception as error:
+            return First(program.instructions[at], "numpy", name, np.inf, 0.0, str(error).partition("\n")[0])
+        for instruction in self.raw.instructions:
+            if (found := judged(instruction, values, truths, "numpy", name)) is not None:
+                return found
+        if len(program.results) != len(self.raw.results):
+            lost = next(v for v in self.raw.results if v not in program.results and v in makers)
+            return First(makers[lost], "numpy", name, np.inf, 0.0, "its result is lost")
+        for old, new in zip(self.raw.results, program.results, strict=True):
+            if old in makers and not truths[old].holds(np.asarray(values[new], new.dtype)):
+                truth = truths[old]
+                error = relative(truth.error(np.asarray(values[new])), truth)
+                return First(makers[old], "numpy", name, error, relative(truth.tolerance, truth))
+        return None
+
+    def chunks(self, engine: str) -> Iterator[Values]:
+        """Intermediate values as an engine computes them, in the order of the Program."""
+        made = [v for i in self.program.instructions for v in i.outputs]
+        for start in range(0, len(made), CHUNK):
+            wanted = made[start : start + CHUNK]
+            program = passes.prune(self.program.replaced(outputs=wanted, writes=()))
+            results = self.build(engine, program)(self.inputs_for(engine))
+            yield {value: np.asarray(x) for value, x in zip(wanted, results, strict=True)}
+
+
+def judged(instruction: Instruction, values: Values, truths: dict[Value, Truth], engine: str, change: str) -> First | None:
+    """The instruction, if a value that it makes is not right."""
+    for value in instruction.outputs:
+        if value in values and not (truth := truths[value]).holds(values[value]):
+            error = relative(truth.error(values[value]), truth)
+            return First(instruction, engine, change, error, relative(truth.tolerance, truth))
+    return None
+
+
+def relative(error: float, truth: Truth) -> float:
+    """An error as a part of the largest element; of what is not floating point, the number of wrong elements."""
+    return error / truth.scale if truth.eager.dtype in FLOOR and truth.scale > 0 else error
+
+
+def arrays_of(inputs: Sequence[Any]) -> list[Any]:
+    """Inputs in the host's memory."""
+    return [np.asarray(x) if hasattr(x, "shape") else x for x in inputs]
+
+
+class Finder:
+    """Finds the results of a Program in what a call has left."""
+
+    def __init__(self, arguments: Sequence[Any]) -> None:
+        self.arguments = arguments
+        self.found: dict[int, Any] = {}
+        self.names: dict[int, str] = {}
+        self.problems: list[str] = []
+
+    def find(self, template: Any, x: Any, name: str) -> None:
+        """Go through a template and what is there in its place."""
+        if isinstance(template, Fresh):
+            if isinstance(x, Tensor):
+                self.found[template.index] = x._array
+                self.names.setdefault(template.index, name)
+            else:
+                self.problems.append(f"{name}: {x!r} instead of a tensor")
+        elif isinstance(template, Nest):
+            self.nest(template, x, name)
+        elif isinstance(template, Record):
+            for key, part in template.parts.items():
+                self.find(part, getattr(x, key, None), f"{name}.{key}")
+        elif isinstance(template, Same):
+            if template.make(self) is not x:
+                self.problems.append(f"{name}: another tensor than it was")
+        elif isinstance(template, Constant) and type(template.value) in PLAIN_TYPES:
+            if type(x) is not type(template.value) or not (x == template.value or x != x):
+                self.problems.append(f"{name}: {x!r} instead of {template.value!r}")
+
+    def nest(self, template: Nest, x: Any, name: str) -> None:
+        like = template.like
+        keys = list(like) if isinstance(like, dict) else list(range(len(like)))
+        there = list(x) if isinstance(x, dict) else list(range(len(x))) if isinstance(x, (list, tuple)) else None
+        if there != keys:
+            self.problems.append(f"{name}: another structure than it was captured with")
+            return
+        for key, part in zip(keys, template.parts, strict=True):
+            self.find(part, x[key], f"{name}[{key!r}]")
+
+
+__all__ = ["Report", "verified_call", "verify"]
