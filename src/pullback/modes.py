@@ -22,6 +22,8 @@ class Modes(threading.local):
         self.backward = False  # is a backward pass running?
         self.autocast: Any = None  # gives ops their inputs in other types: (op, inputs) -> inputs
         self.capture: Any = None  # what notes the ops on symbols, while a step is captured
+        self.device: str | None = None  # where new tensors are made, if not on the CPU ...
+        self.devices: list[str | None] = []  # ... and before each `with device`
         self.watch: Any = None  # told of each node's pullback: (node, cotangent, [(edge, cotangent)])
         # Overflow, 0/0 and the like give Inf and NaN in silence, as in PyTorch. NumPy's error state is context-local,
         # so ops run in a context of their own and the user's setting stays as it was.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import errors
+from . import devices, errors
 from .dtypes import FLOATS, dtype
 from .errors import GradientError, PullbackError, ShapeError, fail, warn
 from .modes import CHANGES, MODES
@@ -37,7 +37,8 @@ class Storage:
 
     def data_ptr(self) -> int:
         """The address of the memory."""
-        return int(self.array.__array_interface__["data"][0])
+        array = self.array
+        return int(array.__array_interface__["data"][0] if type(array) is np.ndarray else array.data_ptr())
 
     def nbytes(self) -> int:
         """How much memory it is."""
@@ -128,21 +129,16 @@ class Size(tuple[int, ...]):
 
 
 class device:  # noqa: N801 (PyTorch's name)
-    """Where a tensor lives."""
+    """Where a tensor lives. As a context manager: where tensors are made inside."""
 
     __slots__ = ("index", "type")
-    known = ("cpu",)
 
     type: str
     index: int | None
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
-        if isinstance(type, device):
-            type, index = type.type, type.index
-        name, _, number = str(type).partition(":")
-        if name not in device.known:
-            fail(PullbackError, f"there is no device {str(type)!r} here", f"use one of: {', '.join(device.known)}")
-        self.type, self.index = name, int(number) if number else index
+        self.type, number = devices.parsed(type)
+        self.index = index if number is None else number
 
     def __repr__(self) -> str:
         return f"device(type={self.type!r}" + (f", index={self.index})" if self.index is not None else ")")
@@ -160,19 +156,20 @@ class device:  # noqa: N801 (PyTorch's name)
         return device, (self.type, self.index)
 
     def __enter__(self) -> device:
+        MODES.devices.append(MODES.device)
+        MODES.device = devices.named(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        MODES.device = MODES.devices.pop()
 
 
 CPU = device("cpu")
 
 
-def check_device(where: Any) -> None:
-    """Refuse a device that is not here."""
-    if where is not None and where is not CPU and where != "cpu":
-        device(where)
+def check_device(where: Any) -> str | None:
+    """The full name of a device; refused if it is not here."""
+    return None if where is None else "cpu" if where is CPU or where == "cpu" else devices.named(where)
 
 
 class Tensor:
@@ -325,6 +322,12 @@ class Tensor:
                     PullbackError,
                     f"assigned grad has data of a different type: {value.dtype}, but the tensor is {self.dtype}",
                 )
+            if type(value._array) is not type(self._array) and value.device != self.device:
+                fail(
+                    PullbackError,
+                    f"assigned grad has data located on a different device: {value.device}, not {self.device}",
+                    "move it with .to(device)",
+                )
             if value is self:
                 fail(PullbackError, "can't assign a Variable as its own grad")
         self._grad = value
@@ -366,9 +369,9 @@ def alias(x: Tensor, array: Any) -> Tensor:
 
 def shares(array: Any, x: Tensor) -> bool:
     """Did a view op really give a view? (reshape copies where it must)"""
-    if type(array) is not np.ndarray:
-        return True
     source = x._array
+    if type(array) is not np.ndarray:  # symbols and arrays on devices say whose memory it is
+        return getattr(array, "base", None) is getattr(source, "base", None)
     base = array.base
     return array is source or (
         base is not None and (base is source or base is source.base or np.may_share_memory(array, source))

@@ -69,7 +69,8 @@ class Entry:
         self.changes = -1
         self.arrays: list[Any] = []
         self.base: list[Any] = []
-        self.fixed: list[tuple[int, Tensor]] = []
+        self.fixed: list[tuple[int, Source]] = []  # inputs whose tensors stay the same ones
+        self.targets: list[tuple[Storage, int]] = []  # memory that gets new content, and the result that is
         self.fixed_tensors: list[Tensor] = []
         session = captured.session
         self.modes = modes()

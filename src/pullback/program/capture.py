@@ -87,8 +87,12 @@ class Session:
         try:
             self.lift()
             self.free_numbers()
+            drawn = [repr(state_of(g)) for g in self.walk.drawing]
             with self.watching():
-                return trace(self.function, self.args, self.kwargs)
+                result = trace(self.function, self.args, self.kwargs)
+            if drawn != [repr(state_of(g)) for g in self.walk.drawing]:
+                refuse_call("NumPy's random numbers")
+            return result
         finally:
             MODES.capture = before
 
@@ -278,11 +282,23 @@ def notice(frame: Any, event: str, called: Any) -> None:
     file = frame.f_code.co_filename
     if not is_library(file) or (draws and file == random.__file__):
         sys.setprofile(None)
-        fail(
-            PullbackError,
-            f"the step calls {called.__qualname__}(): a captured step would use the result of its first call for ever",
-            "pass the value as an argument; for random numbers, use pullback's",
-        )
+        refuse_call(f"{called.__qualname__}()")
+
+
+def refuse_call(what: str) -> None:
+    fail(
+        PullbackError,
+        f"the step calls {what}: a captured step would use the result of its first call for ever",
+        "pass the value as an argument; for random numbers, use pullback's",
+    )
+
+
+def state_of(generator: Any) -> Any:
+    """Where a generator of NumPy's is in its stream."""
+    if hasattr(generator, "get_state"):
+        _, keys, place, *_ = generator.get_state()
+        return keys.tobytes(), place
+    return generator.bit_generator.state
 
 
 def same_place(a: Any, b: Any) -> bool:

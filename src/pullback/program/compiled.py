@@ -47,7 +47,8 @@ class Compiled:
         self._entries: list[Entry] = []
         self._built: dict[str, Any] = {}
         self._calls = self._captures = 0
-        self._failed: dict[str, int] = {}
+        self._failed: dict[str, int] = {}  # how often each condition did not hold ...
+        self._last: dict[str, str] = {}  # ... and how, the last time
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -84,7 +85,9 @@ class Compiled:
         """Capture for these arguments, and build the Program."""
         if self._entries:
             reason = self._entries[0].why(args, kwargs)
-            self._failed[reason] = self._failed.get(reason, 0) + 1
+            what = reason.partition(":")[0]
+            self._failed[what] = self._failed.get(what, 0) + 1
+            self._last[what] = reason
         captured = capture(self._function, args, kwargs, self._keep_grads)
         captured.raw = captured.program
         captured.program = optimize(captured.raw)
@@ -95,7 +98,7 @@ class Compiled:
         self._entries.insert(0, entry)
         self._captures += 1
         if self._captures == MANY + 1:
-            often = max(self._failed, key=lambda reason: self._failed[reason])
+            often = self._last[max(self._failed, key=lambda what: self._failed[what])]
             warn(
                 f"{captured.program.name} has been captured {self._captures} times; what differed most often: {often}\n"
                 "  pass what changes from call to call as a tensor, keep it out of the step, or pad to a few shapes"

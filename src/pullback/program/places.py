@@ -73,6 +73,7 @@ class Walk:
         self.access: dict[int, tuple[Place, int | None]] = {}  # where a tensor is found: in a place, as the n-th leaf
         self.named: dict[int, bool] = {}  # parameters that have their module's name
         self.arrays: dict[int, tuple[Any, str]] = {}
+        self.drawing: list[Any] = [np.random]  # NumPy's random generators
         self.names: set[str] = set()  # that the user's code uses
         self._seen: dict[int, Any] = {}
         self._methods: list[tuple[str, Any]] = []  # of users' classes, not yet known to be called
@@ -130,6 +131,8 @@ class Walk:
         """Find the places of one object."""
         if isinstance(x, Tensor):
             self.tensor(x, name)
+        elif isinstance(x, (np.random.Generator, np.random.RandomState)):
+            self.drawing.append(x)
         elif isinstance(x, np.ndarray):
             self.arrays[id(x)] = x, name
         elif isinstance(x, types.FunctionType):
@@ -170,7 +173,7 @@ class Walk:
         self.holders[id(vars(x))] = vars(x), name, x
         if x._requires_grad or x._grad is not None:
             self.hold(vars(x), "_grad", f"{name}.grad", x, x._grad)
-        if x._base is not None:
+        if x._base is not None and name:  # an argument is its own piece of memory
             self.visit(x._base, f"{name}._base")
 
     def function(self, f: types.FunctionType) -> None:

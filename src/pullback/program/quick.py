@@ -195,7 +195,7 @@ def state(out: Lines, entry: Any) -> None:
             out.refuse(f"t.requires_grad is not {regions[id(source)].tensor.requires_grad}")
             out.add("x = t._storage.array")
             out.add(f"inputs[{i}] = x")
-    entry.fixed = fixed
+    entry.fixed = [(i, captured.sources[i]) for i, _ in fixed]
     entry.fixed_tensors = [t for _, t in fixed]
     out.refuse(
         f"not all(map({out.name(operator.is_)}, map({out.name(ARRAY)}, {out.name(entry.fixed_tensors)}), {out.name(entry)}.arrays))"
@@ -206,10 +206,12 @@ def state(out: Lines, entry: Any) -> None:
 def refresh(entry: Any) -> None:
     """Right after a call that took the long way: what is there now is what the next call expects."""
     entry.changes = CHANGES.count
+    entry.fixed_tensors[:] = [source.find(()) for _, source in entry.fixed]
     entry.arrays = [t._array for t in entry.fixed_tensors]
     entry.base = [None] * len(entry.captured.sources)
-    for i, t in entry.fixed:
+    for (i, _), t in zip(entry.fixed, entry.fixed_tensors, strict=True):
         entry.base[i] = t._storage.array
+    entry.targets = [(content.source.find(())._storage, content.index) for content in entry.captured.contents] if entry.commit else []
 
 
 # -- after the run -------------------------------------------------------------------------------------------------------
@@ -235,20 +237,15 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
             cleared.append(vars(change.place.owner))
         else:
             return None
-    fixed = {id(t) for t in entry.fixed_tensors}
-    whole: list[tuple[Storage, int]] = []
-    for content in captured.contents:
-        tensor = next(r.tensor for r in captured.session.regions if r.source is content.source)
-        if id(tensor) not in fixed:
-            return None
-        whole.append((tensor._storage, content.index))
+    if not {id(c.source) for c in captured.contents} <= {id(source) for _, source in entry.fixed}:
+        return None
     make = maker(captured.result)
     if make is None or {i for _, i in grads} & returned(captured.result):
         return None
-    storages = [s for s, _ in whole]
 
     def write(results: Sequence[Any]) -> Any:
-        for storage, i in whole:
+        now, line = tick(), here(1)
+        for storage, i in entry.targets:
             target, result = storage.array, results[i]
             if type(target) is not np.ndarray:
                 memory = target.memory
@@ -256,8 +253,6 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
                 memory.version += 1
             elif result is not target:  # an engine may have written in place
                 np.copyto(target, result)
-        now, line = tick(), here(1)
-        for storage in storages:
             storage.version += 1
             storage.written, storage.writer = now, line
         for fields, i in grads:

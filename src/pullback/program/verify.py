@@ -182,7 +182,7 @@ def verified_call(compiled: compiling.Compiled, entry: Entry, args: Any, kwargs:
                 + (f"\n  first: {first}" if first else ""),
                 f"run it eagerly, or with another engine; pullback.verify({trial.raw.name}, ...) tells more",
             )
-        return trial.finished(entry.run(trial.inputs()))[1]
+        return trial.finished(results)[1]
     except BaseException:
         trial.state.restore()
         raise
