@@ -9,9 +9,11 @@ import numpy as np
 
 from .. import dtypes, trees
 from ..modes import MODES
+from ..tape import edge
 from ..tensor import Storage, Tensor, tick, wrote
 from . import quick
 from .capture import Captured, Constant, Fresh, Source, evaluate
+from .gradient import ProgramNode
 from .places import MISSING, PLAIN_TYPES, Place, is_nest, structure
 from .symbol import Number
 
@@ -63,6 +65,8 @@ class Entry:
     """A captured Program and its conditions."""
 
     run: Callable[[Sequence[Any]], Sequence[Any]]
+    run_back: Callable[[Sequence[Any]], Sequence[Any]]
+    kept: Sequence[Any] = ()
 
     def __init__(self, captured: Captured, args: Any, kwargs: Any) -> None:
         self.captured, self.given = captured, (args, kwargs)
@@ -97,7 +101,7 @@ class Entry:
         self.conditions: list[tuple[Place, Any]] = []
         self.nests: list[tuple[Place, Any, Any]] = []
         for place, value in walk.places.values():
-            if isinstance(place.owner, Tensor) and id(place.owner) in session.phantoms:
+            if isinstance(place.owner, Tensor) and (id(place.owner) in session.phantoms or not session.grads):
                 continue
             if isinstance(value, Tensor):
                 continue
@@ -182,11 +186,39 @@ class Entry:
 
     def finish(self, args: Any, kwargs: Any, results: Sequence[Any]) -> Any:
         """Write the new state, which cannot fail, and make what the call returns."""
+        if self.captured.graph is not None and MODES.grad:
+            return self.finish_graph(args, kwargs, results)
         if self.commit is not None:
             return self.commit(results)
-        arguments = list(trees.leaves((args, kwargs)))
-        call = Call(arguments, results)
-        captured = self.captured
+        return self.write(Call(list(trees.leaves((args, kwargs))), results))
+
+    def finish_graph(self, args: Any, kwargs: Any, results: Sequence[Any]) -> Any:
+        """As `finish`; and results that want gradients get their place on the tape."""
+        graph = self.captured.graph
+        assert graph is not None
+        call = Call(list(trees.leaves((args, kwargs))), results)
+        tensors = [None if isinstance(s, Number) else s.find(call.arguments) for s in self.captured.sources]
+        arrays = list(self.kept)
+        edges = [edge(tensors[i]) for i in graph.wanted]
+        storages = [
+            tensors[i]._storage for kind, i in graph.pair.sources if kind == "input" and tensors[i] is not None and i not in graph.copied
+        ]
+        returned = self.write(call)
+        node = ProgramNode(
+            graph.program, graph.pair, graph.wanted, edges, arrays, [results[i] for i in graph.residuals], self.run_back, storages
+        )
+        node.hang([call.made[i] for i in graph.results])
+        return returned
+
+    def keep(self, inputs: Sequence[Any]) -> None:
+        """What the way back needs of the inputs, as they are before the run."""
+        graph = self.captured.graph
+        assert graph is not None
+        self.kept = [x.copy() if i in graph.copied else x for i, x in enumerate(inputs)]
+
+    def write(self, call: Call) -> Any:
+        """The new state, and what the call returns."""
+        arguments, results, captured = call.arguments, call.results, self.captured
         returned = captured.result.make(call)
         made = [(change, change.template.make(call)) for change in captured.changes]
         written: list[Storage] = []

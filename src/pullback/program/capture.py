@@ -20,15 +20,18 @@ import numpy as np
 from .. import trees
 from ..errors import PullbackError, fail
 from ..modes import MODES, Watched, no_grad
-from ..ops.record import WATCHERS, Spec
+from ..ops.record import WATCHERS, Plan, Spec
 from ..ops.strided import as_strided
+from ..tape import Label, Node, edge
 from ..tensor import Storage, Tensor, wrap
+from .passes import optimize
 from .places import MISSING, PLAIN_TYPES, Place, Walk, is_library, is_nest, name_of
 from .program import Input, Program, Value, Write
 from .recorder import Recorder
 from .symbol import Buffer, Number, Symbol, look
 
 IMPURE = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic, time.monotonic_ns}
+GRADIENTS = ("backward", "step", "unscale_", "update")  # methods that look at gradients
 DRAWS = (random.Random, np.random.RandomState, np.random.Generator)
 
 
@@ -74,7 +77,8 @@ class Session:
         self.regions: list[Region] = []
         self.outer: list[tuple[Tensor, Any]] = []  # tensors with a history from before, and where it leads
         self.phantoms: dict[int, tuple[Tensor, Value]] = {}
-        self.use_phantoms = phantoms and not self.walk.names.isdisjoint(("zero_grad", "grad"))
+        self.grads = any("grad" in name or name in GRADIENTS for name in self.walk.names)  # may it look at gradients?
+        self.use_phantoms = phantoms and self.grads
         self.snapshot = Snapshot(self.walk)
         self.lifted: dict[int, tuple[Storage, Any]] = {}  # where each tensor lies meanwhile
         self.numbers: dict[tuple[int, Any], Any] = {}  # what the options of optimizers are meanwhile
@@ -101,7 +105,9 @@ class Session:
         """Notice tensors that were not found, and calls whose results differ each time."""
         mine = {id(t._array) for t, _ in self.walk.tensors.values()}
         for x in gc.get_objects():
-            if isinstance(x, Tensor) and type(x._array) is np.ndarray and id(x._array) not in mine:
+            if not isinstance(x, Tensor) or "_array" not in vars(x):  # a lazy parameter has no memory yet
+                continue
+            if type(x._array) is np.ndarray and id(x._array) not in mine:
                 self.known[id(x._array)] = x
         here = MODES.capture
 
@@ -131,6 +137,9 @@ class Session:
 
     def begin(self, holder: Any, key: Any, make: Callable[[], Any]) -> Any:
         """holder[key] = make(), on real arrays, as if it had been so before the step."""
+        if id(holder) not in self.walk.holders or (isinstance(key, Tensor) and id(key) not in self.walk.tensors):
+            holder[key] = make()  # of an object that each call makes anew
+            return
         symbolic = [(x, dict(vars(x))) for x, _ in self.walk.tensors.values()]
         storages = [(s, dict(vars(s))) for s, _ in self.snapshot.storages]
         before, MODES.capture = MODES.capture, None
@@ -184,13 +193,13 @@ class Session:
         if self.use_phantoms:
             for x, name in list(self.walk.tensors.values()):
                 if x._requires_grad and x._grad is None and id(x) not in arguments:
-                    symbol = self.recorder.symbol(x._array.shape, x._array.dtype)
+                    symbol = self.recorder.symbol(x._array.shape, x._array.dtype, device=x._array.device)
                     x._grad = wrap(symbol)
                     self.phantoms[id(x)] = x._grad, symbol.value()
 
     def lift_argument(self, x: Tensor, i: int) -> None:
         array = x._array
-        symbol = self.recorder.symbol(array.shape, array.dtype, array.strides)
+        symbol = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
         self.regions.append(Region(x, symbol, Source(argument=i), self.argument_name(i)))
         x._array, x._storage, x._base, x._path = symbol, Storage(symbol), None, ()
 
@@ -227,7 +236,7 @@ class Session:
             fail(PullbackError, f"{group[0][1]} and {group[1][1]} share memory in a way that cannot be captured",
                  "clone() one of them")  # fmt: skip
         x, name = whole or group[0]
-        base = self.recorder.symbol(array.shape, array.dtype, array.strides)
+        base = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
         storage.array = base
         self.regions.append(Region(x, base, self.source(x), name))
         for t, _ in group:
@@ -369,12 +378,12 @@ class Fresh:
 
     def __init__(self, index: int, tensor: Tensor) -> None:
         self.index, self.cls, self.requires_grad = index, type(tensor), tensor._requires_grad
-        self.node: Any = None
+        self.spent: Any = None  # stands for a graph that the step itself has gone back through
 
     @property
     def plain(self) -> bool:
         """Is it a Tensor and nothing more?"""
-        return self.cls is Tensor and not self.requires_grad and self.node is None
+        return self.cls is Tensor and not self.requires_grad
 
     def make(self, call: Any) -> Tensor:
         made = call.made.get(self.index)
@@ -384,8 +393,8 @@ class Fresh:
                 made.__class__ = self.cls
             if self.requires_grad:
                 made._requires_grad = True
-            if self.node is not None:
-                made._node = self.node(call, made)
+            if self.spent is not None:
+                made._node = self.spent
         return made
 
 
@@ -424,12 +433,15 @@ class Nest:
 
     def __init__(self, like: Any, parts: Sequence[Any]) -> None:
         self.like, self.parts = like, parts
+        if isinstance(like, dict):  # what it is now; itself it is about to be put back
+            self.like, self.keys = copy.copy(like), tuple(like)
+            self.like.clear()
 
     def make(self, call: Any) -> Any:
         parts = [part.make(call) for part in self.parts]
         if isinstance(self.like, dict):
             made = copy.copy(self.like)
-            made.update(zip(self.like, parts, strict=True))
+            made.update(zip(self.keys, parts, strict=True))
             return made
         if isinstance(self.like, tuple) and hasattr(self.like, "_fields"):
             return type(self.like)(*parts)
@@ -488,7 +500,17 @@ class Captured:
     changes: list[Change]
     rebindings: list[Rebinding]
     deferred: list[Any]
+    graph: Graph | None  # of results that want gradients
     session: Session
+
+
+class Graph:
+    """The way back from results of a Program to what it read."""
+
+    def __init__(self, program: Program, pair: Any, wanted: list[int], results: list[int], residuals: list[int]) -> None:
+        self.program, self.pair = program, pair  # the Program that gives just the results; its gradient
+        self.wanted, self.results, self.residuals = wanted, results, residuals  # inputs, and numbers of the whole's results
+        self.copied: list[int] = []  # inputs that the way back needs and the step writes over
 
 
 def capture(function: Callable[..., Any], args: Any, kwargs: Any, keep_grads: bool = True) -> Captured:
@@ -544,6 +566,8 @@ class Assembly:
         deferred = [(action, self.template(given, "a deferred call")) for action, *given in self.recorder.deferred]
         if self.phantoms_matter():
             return None
+        live = self.alive()
+        pair = self.pair(live) if live else None
         writes: list[Write] = []
         contents: list[Content] = []
         for region in session.regions:
@@ -567,10 +591,68 @@ class Assembly:
             captured.sources.append(number)
         place_of = {given.name: i for i, given in enumerate(inputs)}
         writes = [Write(w.name, w.value, place_of.get(w.name)) for w in writes]
+        captured.graph = pair and self.graph(pair, live, captured, inputs)
         captured.program = Program(
             name_of(session.function), inputs, self.recorder.constants, self.recorder.instructions, self.outputs, writes
         )
         return captured
+
+    def alive(self) -> list[tuple[Tensor, Fresh]]:
+        """Tensors made by the step through whose graph one may still go back."""
+        found = []
+        for x, fresh in self.made:
+            node = edge(x)
+            if node is None or isinstance(node, Tensor):
+                continue
+            if any(n.saved is None for n in nodes_below(node)):
+                fresh.spent = Node(Label(node.op.name), (), node.shape, node.dtype)
+                fresh.spent.plan, fresh.spent.saved = Plan((), (), ()), None
+                fresh.spent.position = node.position
+            else:
+                found.append((x, fresh))
+        return found
+
+    def pair(self, live: list[tuple[Tensor, Fresh]]) -> Any:
+        """The gradient of the live results, by all tensors that were there before and want one."""
+        from .gradient import pullback_of_graph
+
+        inner = [x for x, _ in self.made if x._requires_grad and x._node is None]
+        if inner:
+            fail(
+                PullbackError,
+                "the step returns a leaf that it made, and something computed from it, both with a graph",
+                "detach() one of them",
+            )
+        self.leaves = [(k, r) for k, r in enumerate(self.session.regions) if edge(r.tensor) is not None]
+        inputs = [Input(r.input, r.kind, r.name) for r in self.session.regions]
+        inputs += [Input(value, "number", named(number)) for number, value in self.recorder.numbers.values()]
+        edges = [edge(r.tensor) for _, r in self.leaves]
+        before = len(self.recorder.instructions)
+        pair = pullback_of_graph(name_of(self.session.function), self.recorder, inputs, [x for x, _ in live], edges)
+        del self.recorder.instructions[before:]
+        self.residuals = list(range(len(self.outputs), len(self.outputs) + len(pair.forward.outputs) - len(live)))
+        self.outputs.extend(pair.forward.outputs[len(live) :])
+        return pair
+
+    def graph(self, pair: Any, live: list[tuple[Tensor, Fresh]], captured: Captured, inputs: list[Input]) -> Graph:
+        """The same, in terms of the Program's own inputs and results."""
+        kept = {given.value: i for i, given in enumerate(inputs)}
+        old = [r.input for r in self.session.regions] + [value for _, value in self.recorder.numbers.values()]
+        sources = tuple((kind, kept[old[which]] if kind == "input" else which) for kind, which in pair.sources)
+        wanted, gives = [], []
+        for (k, _), given in zip(self.leaves, pair.gives, strict=True):
+            if old[k] in kept:
+                wanted.append(kept[old[k]])
+                gives.append(given)
+        pair = pair._replace(sources=sources, gives=tuple(gives))
+        outs = [self.outputs[fresh.index] for _, fresh in live]
+        program = Program(
+            name_of(self.session.function), inputs, self.recorder.constants, self.recorder.instructions, outs
+        )
+        graph = Graph(optimize(program), pair, wanted, [fresh.index for _, fresh in live], self.residuals)
+        written = {c.name for c in captured.contents}
+        graph.copied = [i for kind, i in sources if kind == "input" and inputs[i].name in written]
+        return graph
 
     def phantoms_matter(self) -> bool:
         """Was a gradient read that was not there? Then the step has to be captured as it is."""
@@ -699,6 +781,18 @@ class Assembly:
             x is t for t, _ in self.session.outer
         ):
             found.append(Change(Place(now, "_requires_grad", name, x), Constant(x._requires_grad), argument))
+
+
+def nodes_below(root: Any) -> Iterator[Any]:
+    """A node and all that it leads to."""
+    seen, stack = {root}, [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        for below in node.edges:
+            if below is not None and not isinstance(below, Tensor) and below not in seen:
+                seen.add(below)
+                stack.append(below)
 
 
 def changed(now: Any, then: Any) -> bool:

@@ -67,6 +67,8 @@ class Compiled:
         if entry is not self._entries[0]:
             self._entries.remove(entry)
             self._entries.insert(0, entry)
+        if entry.captured.graph is not None:
+            entry.keep(inputs)
         self._calls += 1
         if self._verify_every and self._calls % self._verify_every == 0:
             from .verify import verified_call
@@ -95,6 +97,8 @@ class Compiled:
         entry.run = self._build(captured.program, entry)
         if hasattr(entry.run, "adopt"):  # state lives where the engine computes
             entry.run.adopt([r.tensor._storage for r in captured.session.regions if r.source in captured.sources and r.kind == "state"])
+        if captured.graph is not None:
+            entry.run_back = self._build(captured.graph.pair.backward, entry)
         self._entries.insert(0, entry)
         self._captures += 1
         if self._captures == MANY + 1:

@@ -220,7 +220,7 @@ def refresh(entry: Any) -> None:
 def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
     """The function that writes the results where they belong; None if that takes general code."""
     captured = entry.captured
-    if captured.deferred or captured.rebindings:
+    if captured.deferred or captured.rebindings or captured.graph is not None:
         return None
     grads: list[tuple[dict[str, Any], int]] = []
     cleared: list[dict[str, Any]] = []
@@ -269,16 +269,24 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
 def maker(template: Any) -> Callable[[Sequence[Any]], Any] | None:
     """What a call returns, from the results alone."""
     if isinstance(template, Fresh) and template.plain:
-        index = template.index
-        return lambda results: wrap(results[index])
+        index, spent = template.index, template.spent
+
+        def one(results: Sequence[Any]) -> Tensor:
+            made = wrap(results[index])
+            if spent is not None:
+                made._node = spent
+            return made
+
+        return one
     if isinstance(template, Constant):
         value = template.value
         return lambda results: value
     if isinstance(template, Nest) and type(template.like) in (tuple, list):
-        indices = [part.index for part in template.parts if isinstance(part, Fresh) and part.plain]
-        if len(indices) == len(template.parts) == len(set(indices)):
+        indices = [part.index for part in template.parts if isinstance(part, Fresh)]
+        makers = [maker(part) for part in template.parts]
+        if len(indices) == len(set(indices)) and None not in makers:
             kind: Any = type(template.like)
-            return lambda results: kind([wrap(results[i]) for i in indices])
+            return lambda results: kind([make(results) for make in makers])
     return None
 
 

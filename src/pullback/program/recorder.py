@@ -67,10 +67,10 @@ class Recorder:
         self._count += 1
         return Value(self._count - 1, spec.shape, spec.dtype, strides, weak)
 
-    def symbol(self, shape: Any, dtype: Any, strides: Any = None) -> Symbol:
+    def symbol(self, shape: Any, dtype: Any, strides: Any = None, device: str = "cpu") -> Symbol:
         """A symbol for an input."""
         value = self.new(Spec(tuple(shape), dtype), strides)
-        buffer = Buffer(value)
+        buffer = Buffer(value, device)
         buffer.owner = self
         return Symbol(buffer, value)
 
@@ -107,6 +107,9 @@ class Recorder:
         if isinstance(x, (np.ndarray, np.generic)):
             self.check(x)
             return self.constant(np.asarray(x))
+        if hasattr(x, "known"):  # on a device
+            self.check(x)
+            return self.constant(x.known())
         return x
 
     def defer(self, action: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import common
 from ..dtypes import F32
 from ..errors import PullbackError, fail
 from ..functions.elementwise import DIRECT
@@ -37,10 +38,10 @@ LARGEST = 1 << 20  # bytes: results known during capture that are larger than th
 class Buffer:
     """The memory of symbols: what it holds now, and how often it was written."""
 
-    __slots__ = ("owner", "value", "version")
+    __slots__ = ("device", "owner", "value", "version")
 
-    def __init__(self, value: Value) -> None:
-        self.value, self.version = value, 0
+    def __init__(self, value: Value, device: str = "cpu") -> None:
+        self.value, self.version, self.device = value, 0, device
         self.owner = MODES.capture  # the recorder that made the value
 
 
@@ -50,7 +51,7 @@ class Part(Buffer):
     __slots__ = ("_at", "_value", "put", "take", "whole")
 
     def __init__(self, whole: Symbol, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]) -> None:
-        self.whole, self.take, self.put = whole, take, put
+        self.whole, self.take, self.put, self.device = whole, take, put, whole.buffer.device
         self._at = -1
 
     @property
@@ -113,7 +114,13 @@ class Symbol:
 
     @property
     def device(self) -> str:
-        return "cpu"
+        """The name of the device that the array will lie on."""
+        return self.buffer.device
+
+    @property
+    def base(self) -> Buffer:
+        """The memory that views share."""
+        return self.buffer
 
     @property
     def flags(self) -> Flags:
@@ -160,7 +167,15 @@ class Symbol:
     def copy(self) -> Symbol:
         """The same values in memory of their own."""
         value = self.value()
-        return Symbol(Buffer(value), value) if value.strides == contiguous(value.shape, self.itemsize) else _clone(self)
+        if value.strides != contiguous(value.shape, self.itemsize):
+            return _clone(self)
+        return Symbol(Buffer(value, self.device), value)
+
+    def moved(self, where: str) -> Symbol:
+        """A copy on another device. A Program runs on one, so that this is all there is to it."""
+        twin = self.copy()
+        twin.buffer.device = where
+        return twin
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """For dtype rules, which look at nothing but shape and dtype."""
@@ -257,16 +272,25 @@ def record(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
         )
     if any(type(v) is Number for v in params.values()):
         params = {k: v.fixed() if type(v) is Number else v for k, v in params.items()}
+    where = common(op, inputs)
     specs = infer(op, inputs, params)
     if (folded := fold(recorder, op, inputs, params, specs)) is not None:
-        return folded
+        return placed(folded, where)
     if op.view and type(inputs[0]) is Symbol:
         return views(recorder, op, inputs[0], params, specs)
     operands = [recorder.operand(x) for x in inputs]
     several = not isinstance(specs, Spec)
     values = recorder.emit(op, operands, params, specs if several else [specs])
-    symbols = tuple([Symbol(Buffer(value), value) for value in values])
+    symbols = tuple([Symbol(Buffer(value, where), value) for value in values])
     return symbols if several else symbols[0]
+
+
+def placed(out: Any, where: str) -> Any:
+    """Results of an op whose inputs lie on a device."""
+    if where != "cpu":
+        for symbol in out if type(out) is tuple else (out,):
+            symbol.buffer.device = where
+    return out
 
 
 def infer(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -309,6 +333,9 @@ def fold(recorder: Any, op: Op, inputs: Sequence[Any], params: dict[str, Any], s
             arrays.append(known)
         elif type(x) is Number:
             return None
+        elif hasattr(x, "known"):  # on a device
+            recorder.check(x)
+            arrays.append(x.known())
         else:
             arrays.append(x)
     if op.view and type(inputs[0]) is Symbol:
@@ -337,7 +364,7 @@ def views(recorder: Any, op: Op, x: Symbol, params: dict[str, Any], specs: Any) 
         return tuple([_seen(x, one, given, look(one, value, given)) for one, given in looks])
     strides = view_strides(op, value, params, specs.shape)
     (new,) = recorder.emit(op, (value,), params, [specs], [strides])
-    return Symbol(Buffer(new), new) if strides is None else _seen(x, op, params, new)
+    return Symbol(Buffer(new, x.device), new) if strides is None else _seen(x, op, params, new)
 
 
 def _seen(x: Symbol, op: Op, params: dict[str, Any], value: Value) -> Symbol:

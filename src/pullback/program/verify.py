@@ -379,6 +379,8 @@ class Trial:
             program = change(program).check()
             if (found := self.by_pass(program, truths, name)) is not None:
                 return found
+        if (failing := self.failing(engine)) is not None:
+            return failing
         for values in self.chunks(engine):
             for instruction in self.raw.instructions:
                 if (found := judged(instruction, values, truths, engine, "")) is not None:
@@ -407,6 +409,26 @@ class Trial:
                 error = relative(truth.error(np.asarray(values[new])), truth)
                 return First(makers[old], "numpy", name, error, relative(truth.tolerance, truth))
         return None
+
+    def failing(self, engine: str) -> First | None:
+        """The first instruction that an engine cannot run, if there is one."""
+        instructions = self.program.instructions
+        good, bad, reason = 0, len(instructions) + 1, ""
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            n = len(instructions) if bad > len(instructions) else middle
+            wanted = [v for i in instructions[:n] for v in i.outputs]
+            try:
+                self.build(engine, self.program.replaced(instructions=instructions[:n], outputs=wanted[-1:], writes=()))(
+                    self.inputs_for(engine)
+                )
+            except Exception as error:
+                bad, reason = n, str(error).partition("\n")[0]
+            else:
+                if n == len(instructions):
+                    return None
+                good = n
+        return First(instructions[bad - 1], engine, "", np.inf, 0.0, reason)
 
     def chunks(self, engine: str) -> Iterator[Values]:
         """Intermediate values as an engine computes them, in the order of the Program."""
