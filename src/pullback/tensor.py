@@ -189,6 +189,7 @@ class Tensor:
     _after_hooks: dict[int, Any] | None = None
     _retained: Any = None  # the hook that fills .grad, if this is not a leaf and retain_grad() was called
     _id = 0  # when it was first used as a leaf, by the clock of the tape
+    _lent: Any = None  # of a parameter: the compiled step that fills its gradient, and may use the same Tensor again
     _clipped: Any = None  # of a gradient: its version when it was clipped, and where that was
     _cut: Any = None  # how and where the graph was cut here, for why_grad()
     _array: Any
@@ -296,6 +297,8 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
+        if self._lent is not None:  # from here on it may be held by somebody
+            self._lent.seen = True
         if self._grad is None and self._node is not None and self._retained is None:
             warn(
                 "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed: backward() does not fill "

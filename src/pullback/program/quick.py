@@ -74,10 +74,11 @@ def gather(entry: Any) -> Callable[[Any, Any], list[Any] | None] | None:
 
 
 def modes(out: Lines, entry: Any) -> None:
-    grad, inference, cast, default = entry.modes
+    grad, inference, cast, default, device = entry.modes
     m, d = out.name(MODES), out.name(dtypes)
     out.refuse(f"{out.name(CHANGES)}.count != {out.name(entry)}.changes")
     out.refuse(f"{m}.grad is not {grad} or {m}.inference is not {inference} or {d}._default is not {out.name(default)}")
+    out.refuse(f"{m}.device != {device!r}")
     if cast is None:
         out.refuse(f"{m}.autocast is not None")
     else:
@@ -113,7 +114,7 @@ def arguments(out: Lines, entry: Any) -> None:
 
 def spec(out: Lines, name: str, array: Any) -> None:
     out.refuse(f"{name}.shape != {tuple(array.shape)!r} or {name}.dtype is not {out.name(array.dtype)}")
-    out.refuse(f"{name}.strides != {tuple(array.strides)!r}")
+    out.refuse(f"{name}.strides != {tuple(array.strides)!r} or {name}.device != {array.device!r}")
 
 
 def conditions(out: Lines, entry: Any) -> None:
@@ -239,7 +240,7 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
             return None
     if not {id(c.source) for c in captured.contents} <= {id(source) for _, source in entry.fixed}:
         return None
-    make = maker(captured.result)
+    make, lending = maker(captured.result), Lending(grads)
     if make is None or {i for _, i in grads} & returned(captured.result):
         return None
 
@@ -247,16 +248,21 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
         now, line = tick(), here(1)
         for storage, i in entry.targets:
             target, result = storage.array, results[i]
-            if type(target) is not np.ndarray:
-                memory = target.memory
-                memory.array = result.memory.array
-                memory.version += 1
-            elif result is not target:  # an engine may have written in place
-                np.copyto(target, result)
+            if result is not target:  # an engine may have written in place
+                if type(target) is np.ndarray:
+                    np.copyto(target, result)
+                else:
+                    memory = target.memory
+                    memory.array = result.memory.array
+                    memory.version += 1
             storage.version += 1
             storage.written, storage.writer = now, line
-        for fields, i in grads:
-            fields["_grad"] = wrap(results[i])
+        if lending.seen:
+            lending.lend(results)
+        else:  # nobody has looked at the last gradients: the same Tensors serve again
+            for fields, i, g, storage in lending.lent:
+                g._array = storage.array = results[i]
+                fields["_grad"] = g
         for fields in cleared:
             fields["_grad"] = None
         for place, value in constant:
@@ -264,6 +270,21 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
         return make(results)
 
     return write
+
+
+class Lending:
+    """Gradients in Tensors that are used again as long as nobody has asked for one: that saves making new ones."""
+
+    def __init__(self, places: Sequence[tuple[dict[str, Any], int]]) -> None:
+        self.places, self.seen = places, True
+        self.lent: list[tuple[dict[str, Any], int, Tensor, Storage]] = []
+
+    def lend(self, results: Sequence[Any]) -> None:
+        """New Tensors."""
+        self.seen, self.lent = False, []
+        for fields, i in self.places:
+            fields["_lent"], fields["_grad"] = self, (g := wrap(results[i]))
+            self.lent.append((fields, i, g, g._storage))
 
 
 def maker(template: Any) -> Callable[[Sequence[Any]], Any] | None:
