@@ -14,7 +14,6 @@ NAMES = pathlib.Path(__file__).with_name("surface.txt")
 
 # Parts of PyTorch that pullback will have, or does not want, by the longest prefix that fits.
 PARTS = {
-    "torch.compile": "capturing a step is still to come",
     "torch.distributed": "running on many devices is still to come",
     "torch.multiprocessing": "running on many devices is still to come",
     "torch.nn.attention.flex_attention": "use scaled_dot_product_attention with a mask",

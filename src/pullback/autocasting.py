@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from . import trees
+from .devices import place_of
 from .dtypes import BF16, F16, F32
 from .errors import PullbackError, fail
 from .modes import MODES, Switch
@@ -73,6 +74,8 @@ POLICIES = {
     ),
 }  # fmt: skip
 
+POLICIES["xla"] = POLICIES["cuda"]
+
 # Records whose names are not the functions' own.
 RECORDS = {
     "attention": "scaled_dot_product_attention",
@@ -85,18 +88,39 @@ RECORDS = {
 
 
 class Regime:
-    """What autocast does: the policies of a device, the half type, and the casts of parameters made so far."""
+    """What autocast does: the policies of a device, the half type, and the casts of parameters made so far.
 
-    def __init__(self, device: str, dtype: Any, cache: dict[Any, Any] | None) -> None:
-        self.device, self.dtype, self.cache = device, dtype, cache
+    It is for tensors of this kind of device; `outer` is what is done for those of another.
+    """
+
+    def __init__(self, device: str, dtype: Any, cache: dict[Any, Any] | None, outer: Regime | None = None) -> None:
+        self.device, self.dtype, self.cache, self.outer = device, dtype, cache, outer
         self.policies = POLICIES[device]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it does, to be compared."""
+        return self.device, self.dtype, None if self.outer is None else self.outer.key
 
     def alone(self) -> Regime:
         """The same with no casts made yet."""
-        return Regime(self.device, self.dtype, None if self.cache is None else {})
+        outer = None if self.outer is None else self.outer.alone()
+        return Regime(self.device, self.dtype, None if self.cache is None else {}, outer)
+
+    def of(self, device: str) -> Regime | None:
+        """What is done for a kind of device."""
+        return self if self.device == device else None if self.outer is None else self.outer.of(device)
+
+    def without(self, device: str) -> Regime | None:
+        """The same, but for a kind of device for which nothing is done."""
+        outer = None if self.outer is None else self.outer.without(device)
+        return outer if self.device == device else Regime(self.device, self.dtype, self.cache, outer)
 
     def __call__(self, op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
         """An op's inputs in the types that it computes in."""
+        kind = kind_of([x for x in inputs if isinstance(x, Tensor)])
+        if kind != self.device:
+            return inputs if self.outer is None else self.outer(op, inputs)
         policy = self.policies.get(RECORDS.get(op.name, op.name))
         if policy is None or policy is AS_GIVEN:
             return inputs
@@ -107,6 +131,8 @@ class Regime:
 
     def run(self, function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
         """Call a function made of several ops; what it is made of goes by the policy of the whole."""
+        if kind_of(trees.tensors((args, kwargs))) != self.device:
+            return function(*args, **kwargs) if self.outer is None else self.outer.run(function, name, args, kwargs)
         policy = self.policies.get(name)
         if policy is None:
             return function(*args, **kwargs)
@@ -135,6 +161,14 @@ class Regime:
         if known is None or not known.fits(x):
             known = self.cache[key] = Kept(x, cast(x, dtype=dtype))
         return known.cast
+
+
+def kind_of(tensors: Sequence[Tensor]) -> str:
+    """The kind of device that tensors lie on; numbers of the CPU may be among them."""
+    for x in tensors:
+        if (where := place_of(x._array)) != "cpu":
+            return where.partition(":")[0]
+    return "cpu"
 
 
 def is_parameter(x: Tensor) -> bool:

@@ -58,7 +58,11 @@ ALONE = (lambda g: sys.getrefcount(g))(np.empty(0))
 
 def own(references: int, g: Any) -> Any:
     """g itself if nothing else holds its memory, else a copy: a gradient never aliases another array."""
-    return g if type(g) is not np.ndarray or (references <= ALONE and g.base is None) else clone(g)
+    if type(g) is np.ndarray:
+        return g if references <= ALONE and g.base is None else clone(g)
+    if not hasattr(g, "looks") or (references <= ALONE and not g.looks and sys.getrefcount(g.base) <= 2):
+        return g
+    return g.copy()  # a symbol, or on a device: a place in memory that others may look at
 
 
 ACCUMULATING = threading.RLock()  # several threads may reach one leaf

@@ -5,6 +5,7 @@ Names are PyTorch's: `cpu`, `cuda:1`, `tpu:0`; and `xla:0`, which is whatever de
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -37,13 +38,19 @@ def named(where: Any) -> str:
     place = kind, CURRENT[kind] if index is None else index
     if place not in CHECKED:
         name = f"{kind}:{place[1]}"
+        if "jax" not in sys.modules and not installed("jax"):
+            fail(
+                PullbackError,
+                f"there is no device {name!r} here: devices other than the CPU are JAX's, which is not installed",
+                'pip install "pullback[xla]", or "pullback[cuda]" for NVIDIA GPUs',
+            )
         elsewhere().device_of(name)
         CHECKED[place] = name
     return CHECKED[place]
 
 
 def elsewhere() -> Any:
-    """What knows arrays on devices; without JAX, an error that says how to get it."""
+    """What knows arrays on devices."""
     return importlib.import_module("pullback.engines.xla.array")
 
 
@@ -51,9 +58,15 @@ def can_have(kind: str) -> bool:
     """Could JAX find a device of this kind? Answered without importing it, as far as that goes."""
     if "jax" in sys.modules:
         return True
-    if importlib.util.find_spec("jax") is None:
+    if not installed("jax"):
         return False
-    return kind == "xla" or importlib.util.find_spec("jax_plugins" if kind == "cuda" else "libtpu") is not None
+    return kind == "xla" or installed("jax_plugins" if kind == "cuda" else "libtpu")
+
+
+@functools.cache
+def installed(package: str) -> bool:
+    """Could it be imported?"""
+    return importlib.util.find_spec(package) is not None
 
 
 def count(kind: str) -> int:
@@ -76,13 +89,13 @@ def moved(array: Any, where: str) -> Any:
 
 def common(op: Any, inputs: Sequence[Any]) -> str:
     """The device that an op's inputs lie on; single numbers of the CPU, and indices, may come along."""
-    where, along = "cpu", False
-    for i, x in enumerate(inputs):
+    where = "cpu"
+    for x in inputs:
         if hasattr(x, "shape") and (here := place_of(x)) != where:
             if where != "cpu" and here != "cpu":
                 refuse(where, here)
             where = here if where == "cpu" else where
-    if where == "cpu" or MODES.backward or op.family == "random":
+    if where == "cpu" or MODES.backward or op.family in ("random", "control"):
         return where
     for i, x in enumerate(inputs):
         along = op.name in ("take_at", "put_at") and i > 0

@@ -10,7 +10,7 @@ import numpy as np
 from .cotangents import accumulate
 from .dtypes import dtype
 from .errors import GradientError, ShapeError, fail
-from .modes import Switch, enable_grad
+from .modes import MODES, Switch, enable_grad
 from .ops.create import cast, clone, full_like
 from .ops.joining import stack
 from .ops.record import PLAIN, REPLAY
@@ -118,6 +118,8 @@ def grad(
         return tuple(None if column[0] is None else stack(*column, dim=0) for column in zip(*rows, strict=True))
     seeds = seeds_of(ys, gs, create_graph)
     targets = targets_of(xs)
+    if MODES.capture is not None:
+        MODES.capture.check_targets(xs)
     found = walk(
         seeds, keep=create_graph if retain_graph is None else retain_graph, record=create_graph, targets=targets
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from .devices import moved, place_of
 from .errors import PullbackError, fail
 from .ops.arithmetic import add
-from .tensor import Tensor, device, wrap
+from .tensor import Tensor, check_device, device, wrap
 
 _WORD = 1 << 64
 TAKING = threading.RLock()  # no two threads draw the same numbers
@@ -31,7 +32,8 @@ class Generator:
     """A stream of random numbers."""
 
     def __init__(self, device: Any = "cpu") -> None:
-        self.state = wrap(np.array([67280421310721, 0], np.int64))  # PyTorch's default seed
+        state = np.array([67280421310721, 0], np.int64)  # PyTorch's default seed
+        self.state = wrap(moved(state, check_device(device) or "cpu"))
 
     @property
     def device(self) -> device:
@@ -41,14 +43,16 @@ class Generator:
         """The state to draw from; the generator itself moves on by `blocks`."""
         with TAKING:
             before = self.state._array
-            self.state = wrap(add(before, np.array([0, blocks], np.int64)))
+            if hasattr(before, "in_host") and before.device == "cpu":  # a compiled step has taken it to a device
+                before = before.known()
+            self.state = wrap(add(before, moved(np.array([0, blocks], np.int64), place_of(before))))
         return before
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of this seed."""
         if not -_WORD >> 1 <= int(seed) < _WORD:
             fail(PullbackError, f"the seed {seed} does not fit into 64 bits", "use a smaller number")
-        self.state = wrap(np.array([_signed(int(seed)), 0], np.int64))
+        self.state = wrap(moved(np.array([_signed(int(seed)), 0], np.int64), place_of(self.state._array)))
         return self
 
     def seed(self) -> int:
@@ -62,20 +66,20 @@ class Generator:
         return int(self.state._array[0]) % _WORD
 
     def get_state(self) -> Tensor:
-        """A copy of [seed, offset]."""
-        return wrap(self.state._array.copy())
+        """A copy of [seed, offset], on the CPU."""
+        return wrap(moved(self.state._array, "cpu"))
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Continue where `get_state` was taken."""
         if tuple(new_state.shape) != (2,) or new_state._array.dtype != np.int64:
             what = f"{new_state.dtype} of shape {list(new_state.shape)}"
             fail(PullbackError, f"not a generator state: {what}", "pass what get_state() returned")
-        self.state = wrap(new_state._array.copy())
+        self.state = wrap(moved(new_state._array, place_of(self.state._array)))
         return self
 
     def clone_state(self) -> Generator:
         """Another generator at the same place."""
-        return Generator().set_state(self.state)
+        return Generator(self.device).set_state(self.state)
 
 
 default_generator = Generator()

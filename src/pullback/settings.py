@@ -6,6 +6,7 @@ from typing import Any
 
 from .engines.numpy import blas, threads
 from .errors import ArgumentError, PullbackError, fail, warn
+from .modes import MODES
 from .tensor import CPU, check_device, device
 
 
@@ -30,13 +31,13 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 
 def set_default_device(device: Any) -> None:
-    """Where tensors are made: the CPU."""
-    check_device(device)
+    """Where tensors are made from now on, in this thread; None is the CPU again."""
+    MODES.device = check_device(device)
 
 
 def get_default_device() -> device:
-    """The CPU."""
-    return CPU
+    """Where tensors are made."""
+    return CPU if MODES.device is None else device(MODES.device)
 
 
 def set_num_threads(int: int) -> None:

@@ -73,7 +73,7 @@ def wrote(storages: Iterable[Storage]) -> None:
         storage.written, storage.writer = now, line
 
 
-def check_writable(array: np.ndarray[Any, Any]) -> None:
+def check_writable(array: Any) -> None:
     """Refuse to write where one memory cell stands for several elements, or where memory is read-only."""
     if (
         0 in array.strides
@@ -256,7 +256,7 @@ class Tensor:
     @property
     def device(self) -> device:
         array = self._array
-        return CPU if type(array) is np.ndarray else device(array.device)
+        return CPU if type(array) is np.ndarray or array.device == "cpu" else device(array.device)
 
     @property
     def ndim(self) -> int:

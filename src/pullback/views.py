@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from .devices import place_of
 from .dtypes import rank
 from .errors import DTypeError, GradientError, ShapeError, fail
 from .hooks import follow
 from .modes import MODES
+from .moves import move
 from .ops.compare import ne, where
 from .ops.create import cast, clone, full_like
 from .ops.record import broadcasts_to
@@ -58,6 +60,9 @@ def keep(x: Tensor, node: Node) -> None:
 def write(x: Tensor, value: Any, derived: bool = False) -> Tensor:
     """x[...] = value, recorded; `derived` says that the value's history already includes x's."""
     array = value._array if isinstance(value, Tensor) else value
+    if type(array) is not type(x._array) and isinstance(value, Tensor):  # of another device, perhaps
+        value = move(value, place_of(x._array))
+        array = value._array
     if not broadcasts_to(getattr(array, "shape", ()), x._array.shape):
         fail(
             ShapeError,

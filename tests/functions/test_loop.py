@@ -60,5 +60,5 @@ def test_mistakes_are_explained() -> None:
         torch.scan(running_sum, x[0])
     with pytest.raises(PullbackError, match=r"the body must return \(carry, y\)"):
         torch.scan(lambda h, x: h, x[0], x)
-    with pytest.raises(PullbackError, match="the carry must keep its shapes and dtypes; step 2 turned"):
+    with pytest.raises(PullbackError, match="the carry must keep its shapes and dtypes; a step turned"):
         torch.scan(lambda h, x: (h.double(), None), x[0], x, reverse=True)

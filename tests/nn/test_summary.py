@@ -201,5 +201,5 @@ def test_depth_and_the_table() -> None:
     assert [r.name for r in s.rows] == ["", "0", "1"]
     lines = str(s).splitlines()
     assert lines[0].split() == ["layer", "output", "parameters", "forward", "FLOPs", "backward", "FLOPs"]
-    assert lines[3].split() == ["0:", "Sequential", "[3,", "2]", "6", "24", f"{s.rows[1].backward}"]
+    assert lines[3].split() == ["0:", "Sequential", "[3,", "2]", "6", "30", f"{s.rows[1].backward}"]
     assert lines[-2] == "parameters  6 (6 trainable), 24 bytes" and repr(s) == str(s)

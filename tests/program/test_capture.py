@@ -465,3 +465,20 @@ def test_modes() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert f(x)[0].dtype is torch.bfloat16
     assert f(x)[0].dtype is torch.float32
+
+
+def test_going_back_out_of_the_step_is_refused() -> None:
+    x = torch.ones(2, requires_grad=True)
+
+    @compiled
+    def back(h: Any) -> Any:
+        (h * 2).sum().backward()
+
+    @compiled
+    def grad(h: Any) -> Any:
+        return torch.autograd.grad((h * 2).sum(), [x], allow_unused=True)
+
+    for step in (back, grad):
+        with pytest.raises(PullbackError, match="computed outside of it"):
+            step(x * 3)
+    assert x.grad is None

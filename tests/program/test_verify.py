@@ -130,7 +130,7 @@ def test_a_lie_in_a_module_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_integer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    lie(monkeypatch, "argmax", lambda y: (y + 1) % 3)
+    lie(monkeypatch, "argmax", lambda y: y - 3)
     step, batch = cnn()
     report = verify(step, *batch, engines=["lying"])
     assert [row.name for row in report.rows if row.failed] == ["result['correct']"]
@@ -158,6 +158,7 @@ def test_an_engine_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     unchanged(state, python)
     report = verify(step, x, engines=["numpy", "lying"])
     assert not report.ok and report.raised == {"lying": "ValueError: no memory"}
+    assert report.first is not None and (report.first.op, report.first.note) == ("tanh", "no memory")
     unchanged(state, python)
 
 
@@ -194,7 +195,7 @@ def test_verify_every_takes_deferred_steps_once() -> None:
 
 def test_rounding_is_no_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     lie(monkeypatch, "tanh", lambda y: np.nextafter(y, np.float32(2)))
-    step, w, x = simple()
+    step, _, x = simple()
     compiled = torch.compile(step, engine="lying", verify_every=1)
     first = compiled(x)
     assert verify(step, x, engines=["lying"]).ok
@@ -287,3 +288,60 @@ def test_infinities_and_nans_must_be_in_the_same_places(monkeypatch: pytest.Monk
     assert verify(step, x, engines=["numpy"]).ok
     lie(monkeypatch, "log", lambda y: np.nan_to_num(y))
     assert not verify(step, x, engines=["lying"]).ok
+
+
+# -- rules that compiled and eager share -------------------------------------------------------------------------------
+
+
+class Doubled(torch.autograd.Function):
+    """An op of the user's own; its pullback is made of ops, whose rules are checked."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 2
+
+
+def test_kinks_are_skipped() -> None:
+    def step(x: Any) -> Any:
+        x = Doubled.apply(x)
+        y = x.relu().abs() + x.clamp(0.0, 1.0) + x.round() + x.sign()
+        return (y.sum() + x.max() + torch.nn.functional.max_pool1d(x[None, None], 2).sum()).reshape(1)
+
+    report = verify(step, torch.zeros(6), engines=["numpy"])
+    assert report.ok and report.rules > 0, str(report)
+
+
+def test_masked_attention_has_infinities() -> None:
+    def step(q: Any, mask: Any) -> Any:
+        scores = (q @ q.T).masked_fill(mask, -float("inf"))
+        return scores.softmax(-1) @ q
+
+    report = verify(step, torch.randn(4, 4), torch.ones(4, 4).triu(1).bool(), engines=["numpy"])
+    assert report.ok and report.rules >= 4, str(report)
+
+
+# -- results that want gradients ---------------------------------------------------------------------------------------
+
+
+def test_the_way_back_from_results_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    x = torch.randn(3, 4)
+    compiled = torch.compile(model, engine="numpy", verify_every=1)
+    compiled(x).sum().backward()
+    report = verify(compiled, x, engines=["numpy"])
+    names = [row.name for row in report.rows]
+    assert report.ok, str(report)
+    assert names[0] == "result"
+    assert {name for name in names if name.startswith("gradient of ")} == {
+        f"gradient of {name}" for name, _ in model.named_parameters(prefix="sequential")
+    }
+    lie(monkeypatch, "tanh_backward")
+    report = verify(compiled, x, engines=["numpy", "lying"])
+    assert [row.name for row in report.rows if row.failed] == [n for n in names if ".0." in n]
+    assert report.first is not None and (report.first.op, report.first.engine) == ("tanh_backward", "lying")
+    assert report.first.phase == "backward" and "in sequential.1" in str(report.first)

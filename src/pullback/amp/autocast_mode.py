@@ -8,19 +8,23 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from .. import devices
 from ..autocasting import POLICIES, Regime
 from ..dtypes import HALVES, as_dtype, bfloat16, dtype, float16
 from ..errors import PullbackError, fail
 from ..modes import MODES
 
-PRESENT = {"cpu"}  # the devices that ops run on
+
+def present(device_type: str) -> bool:
+    """Is there a device of this kind?"""
+    return device_type == "cpu" or (device_type in devices.KINDS and devices.count(device_type) > 0)
 
 
 class State(threading.local):
-    """What autocast is set to in this thread. Whether it is on for the device that ops run on is in MODES."""
+    """What autocast is set to in this thread. Whether it is on for devices that are there is in MODES."""
 
     def __init__(self) -> None:
-        self.dtypes = {"cpu": bfloat16, "cuda": float16}
+        self.dtypes = {"cpu": bfloat16, "cuda": float16, "xla": bfloat16}
         self.elsewhere: set[str] = set()  # absent devices it was switched on for
         self.cache_enabled = True
         self.cache: dict[Any, Any] = {}
@@ -50,14 +54,15 @@ def is_autocast_available(device_type: str) -> bool:
 def is_autocast_enabled(device_type: str | None = None) -> bool:
     """Is this thread inside autocast for a device? Without one: for CUDA devices, as ever."""
     where = "cuda" if device_type is None else _checked(device_type)
-    return MODES.autocast is not None if where in PRESENT else where in STATE.elsewhere
+    return (MODES.autocast is not None and MODES.autocast.of(where) is not None) or where in STATE.elsewhere
 
 
 def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -> None:
     """Switch autocast for a device on or off in this thread. `set_autocast_enabled(on)` is the older form, for CUDA."""
     where, on = ("cuda", device_type) if isinstance(device_type, bool) else (_checked(device_type), enabled)
-    if where in PRESENT:
-        MODES.autocast = _regime(where) if on else None
+    if present(where):
+        outer = None if MODES.autocast is None else MODES.autocast.without(where)
+        MODES.autocast = _regime(where, outer) if on else outer
     else:
         (STATE.elsewhere.add if on else STATE.elsewhere.discard)(where)
 
@@ -65,9 +70,8 @@ def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -
 def get_autocast_dtype(device_type: str) -> dtype:
     """The type that products are computed in on a device, inside autocast."""
     where = _checked(device_type)
-    if where in PRESENT and MODES.autocast is not None:
-        return dtype.by_numpy[MODES.autocast.dtype]
-    return STATE.dtypes[where]
+    regime = None if MODES.autocast is None else MODES.autocast.of(where)
+    return STATE.dtypes[where] if regime is None else dtype.by_numpy[regime.dtype]
 
 
 def set_autocast_dtype(device_type: str, dtype: dtype) -> None:
@@ -92,13 +96,15 @@ def clear_autocast_cache() -> None:
     STATE.cache.clear()
 
 
-def _regime(where: str) -> Regime:
-    return Regime(where, STATE.dtypes[where].numpy, STATE.cache if STATE.cache_enabled else None)
+def _regime(where: str, outer: Regime | None) -> Regime:
+    return Regime(where, STATE.dtypes[where].numpy, STATE.cache if STATE.cache_enabled else None, outer)
 
 
 def _renew() -> None:
-    if MODES.autocast is not None:
-        MODES.autocast = _regime(MODES.autocast.device)
+    def again(regime: Regime | None) -> Regime | None:
+        return None if regime is None else _regime(regime.device, again(regime.outer))
+
+    MODES.autocast = again(MODES.autocast)
 
 
 class autocast:  # noqa: N801 (PyTorch's name)
@@ -114,7 +120,7 @@ class autocast:  # noqa: N801 (PyTorch's name)
         self.device = _checked(device_type)
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else as_dtype(dtype)
         self._cache_enabled = is_autocast_cache_enabled() if cache_enabled is None else bool(cache_enabled)
-        if enabled and self.device not in PRESENT:
+        if enabled and not present(self.device):
             warnings.warn(f"{self.device.upper()} is not available. Disabling autocast.", stacklevel=2)
             enabled = False
         elif enabled and self.fast_dtype.numpy not in HALVES:

@@ -23,7 +23,7 @@ from ..modes import begun, no_grad
 from ..ops.compare import isfinite, logical_or, where
 from ..tensor import Tensor
 from ..views import write
-from .autocast_mode import PRESENT
+from .autocast_mode import present
 
 UNSCALED, STEPPED = "unscaled", "stepped"
 
@@ -48,7 +48,7 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ) -> None:
-        if enabled and device not in PRESENT:
+        if enabled and not present(device):
             warnings.warn(f"GradScaler is enabled, but {device.upper()} is not available. Disabling.", stacklevel=2)
             enabled = False
         if enabled and not growth_factor > 1.0:

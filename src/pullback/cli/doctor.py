@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import devices
 from ..engines.numpy.blas import get_threads
-from ..tensor import device
 from ..version import __version__
 
 REQUIRED = ("numpy", "ml_dtypes")
@@ -45,7 +45,7 @@ def report() -> dict[str, Any]:
         "memory": memory(),
         "blas": blas(),
         "compiler": compiler(),
-        "devices": list(device.known),
+        "devices": places(),
         "engines": engines(),
     }
 
@@ -111,13 +111,23 @@ def compiler() -> dict[str, Any]:
     return {"path": None, "version": None}
 
 
+def places() -> list[str]:
+    """The devices that tensors can lie on, apart from `xla`, which is one of them."""
+    found = {kind: devices.count(kind) for kind in ("cuda", "tpu")}
+    return ["cpu", *[f"{kind}:{i}" for kind, n in found.items() for i in range(n)]]
+
+
 def engines() -> dict[str, str]:
-    """Which there are, and which one runs."""
-    return {
-        "numpy": "runs: each op is computed by NumPy when it is called (eager)",
-        "native": "not in this version: there is no compile() yet, so no C is generated",
-        "xla": "not in this version: there is no compile() yet, so JAX is not used",
-    }
+    """Which there are, and what they compute on."""
+    found = {"numpy": "runs: each op is computed by NumPy when it is called (eager)"}
+    if not devices.can_have("xla"):
+        return {**found, "xla": 'not here: pip install "pullback[xla]", or "pullback[cuda]" for NVIDIA GPUs'}
+    try:
+        kinds = [str(place.device_kind) for place in devices.elsewhere().devices("xla")]
+    except Exception as error:  # whatever is wrong with an installation of JAX
+        return {**found, "xla": f"does not run: JAX fails with {type(error).__name__}: {error}"}
+    what = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
+    return {**found, "xla": f"runs: JAX {metadata.version('jax')} on {what}; compile() uses it"}
 
 
 def _first(path: Path, pattern: str) -> str | None:

@@ -374,8 +374,13 @@ def _context(given: Any) -> Any:
 
 
 def _start_quietly(process: Any, forks: bool) -> None:
-    """Python warns when a process with several threads forks. Those of a BLAS hold none of Python's locks."""
+    """Python and JAX warn when a process with several threads forks.
+
+    Those of a BLAS hold none of Python's locks. JAX's are missing in a worker, where devices are refused therefore.
+    """
     with warnings.catch_warnings():
+        if forks:
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called.*JAX", RuntimeWarning)
         if forks and threading.active_count() == 1:
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
         process.start()

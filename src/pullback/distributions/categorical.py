@@ -76,7 +76,7 @@ class Categorical(Classes):
 
     @property
     def mean(self) -> Tensor:
-        return pb.full(self._batch_shape, math.nan, dtype=self.probs.dtype)
+        return pb.full(self._batch_shape, math.nan, dtype=self.probs.dtype, device=self.probs.device)
 
     variance = mean
 
@@ -96,7 +96,7 @@ class Categorical(Classes):
         return self._surprise()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        return self._enumerated(pb.arange(self._classes), expand)
+        return self._enumerated(pb.arange(self._classes, device=self.probs.device), expand)
 
 
 class OneHotCategorical(Classes):
@@ -118,7 +118,7 @@ class OneHotCategorical(Classes):
         return self.probs * (1 - self.probs)
 
     def _hot(self, index: Tensor) -> Tensor:
-        return (index.unsqueeze(-1) == pb.arange(self._classes)).to(self.probs.dtype)
+        return (index.unsqueeze(-1) == pb.arange(self._classes, device=self.probs.device)).to(self.probs.dtype)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return self._hot(self._draw(tuple(sample_shape)))
@@ -132,7 +132,7 @@ class OneHotCategorical(Classes):
         return self._surprise()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        values = pb.eye(self._classes, dtype=self.probs.dtype)
+        values = pb.eye(self._classes, dtype=self.probs.dtype, device=self.probs.device)
         values = values.reshape(self._classes, *(1,) * len(self._batch_shape), self._classes)
         return values.expand(self._classes, *self._batch_shape, self._classes) if expand else values
 
@@ -173,7 +173,7 @@ class Multinomial(Classes):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         drawn = self._draw((self.total_count, *sample_shape)).unsqueeze(-1)
-        return (drawn == pb.arange(self._classes)).sum(0).to(self.probs.dtype)
+        return (drawn == pb.arange(self._classes, device=self.probs.device)).sum(0).to(self.probs.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         logits, k = pb.broadcast_tensors(self.logits, self._checked(value))

@@ -12,7 +12,7 @@ from ..errors import PullbackError, ShapeError, fail
 from ..modes import no_grad
 from ..tensor import Size, Tensor
 from .constraints import Constraint, ConstraintError
-from .utils import broadcast_all
+from .utils import broadcast_all, refuted
 
 
 class Unsupported(PullbackError, NotImplementedError):
@@ -35,7 +35,7 @@ class Distribution:
             return
         for name, constraint in self.arg_constraints.items():
             value = vars(self).get(name)
-            if value is not None and not bool(constraint.check(value).all()):
+            if value is not None and refuted(constraint.check(value)):
                 fail(
                     ConstraintError,
                     f"{type(self).__name__}: {name}, of shape {list(value.shape)}, must be {constraint}; it is {value}",
@@ -143,7 +143,7 @@ class Distribution:
         if rank and value.shape[-rank:] != self._event_shape:
             what = f"{type(self).__name__}: a value of shape {list(value.shape)} does not end in the event shape"
             fail(ShapeError, f"{what} {list(self._event_shape)}")
-        if not bool(self.support.check(value).all()):
+        if refuted(self.support.check(value)):
             fail(
                 ConstraintError,
                 f"{type(self).__name__}: values must be {self.support}, but got {value}",
@@ -177,5 +177,5 @@ class LocationScale(Distribution):
 
     def _uniform(self, sample_shape: Any) -> Tensor:
         """Uniform in (0, 1), both ends excluded."""
-        u = pb.rand(self._extended_shape(sample_shape), dtype=self.loc.dtype)
+        u = pb.rand(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
         return u.clamp(finfo(u.dtype).tiny, 1 - finfo(u.dtype).eps)

@@ -38,7 +38,7 @@ class Exponential(Distribution):
         return self.rate**-2
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.icdf(pb.rand(self._extended_shape(sample_shape), dtype=self.rate.dtype))
+        return self.icdf(pb.rand(self._extended_shape(sample_shape), dtype=self.rate.dtype, device=self.rate.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.rate.log() - self.rate * self._checked(value)

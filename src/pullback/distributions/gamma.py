@@ -144,7 +144,9 @@ class Dirichlet(Distribution):
         above = (self.concentration - 1).clamp(min=0)
         mode = above / above.sum(-1, keepdim=True)
         spiked = (self.concentration < 1).all(-1, keepdim=True)  # all mass in the corners: the likeliest of them
-        corner = self.concentration.argmax(-1, keepdim=True) == pb.arange(self.concentration.shape[-1])
+        corner = self.concentration.argmax(-1, keepdim=True) == pb.arange(
+            self.concentration.shape[-1], device=self.concentration.device
+        )
         return pb.where(spiked, corner.to(mode.dtype), mode)
 
     @property
@@ -194,7 +196,7 @@ class StudentT(Distribution):
         return v.masked_fill(self.df <= 1, math.nan)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        n = pb.randn(self._extended_shape(sample_shape), dtype=self.df.dtype)
+        n = pb.randn(self._extended_shape(sample_shape), dtype=self.df.dtype, device=self.df.device)
         z = Chi2(self.df, validate_args=False).rsample(sample_shape)
         return self.loc + self.scale * n * (z / self.df).rsqrt()
 

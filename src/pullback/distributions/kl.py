@@ -20,7 +20,7 @@ from .normal import Normal
 from .transformed import TransformedDistribution
 from .trials import Bernoulli, Binomial, Geometric
 from .uniform import Uniform
-from .utils import softplus, sum_rightmost
+from .utils import refuted, softplus, sum_rightmost
 
 Rule = Callable[[Any, Any], Tensor]
 RULES: dict[tuple[type, type], Rule] = {}
@@ -64,7 +64,7 @@ def _bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
 
 @register_kl(Binomial, Binomial)
 def _binomial(p: Binomial, q: Binomial) -> Tensor:
-    if bool((p.total_count < q.total_count).any()):
+    if refuted(~(p.total_count < q.total_count)):
         raise Unsupported("kl_divergence of two Binomials: p's total_count must not be below q's")
     each = p.probs * (p.logits - q.logits) + (-p.probs).log1p() - (-q.probs).log1p()
     return _where(p.total_count > q.total_count, math.inf, p.total_count * each)

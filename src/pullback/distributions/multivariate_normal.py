@@ -57,7 +57,9 @@ class MultivariateNormal(Distribution):
             return linalg.cholesky(self.covariance_matrix)
         # with the order of all indices reversed, P = U U^T is a Cholesky factorisation; L = U^-T
         upper = linalg.cholesky(self.precision_matrix.flip(-2, -1)).flip(-2, -1)
-        return linalg.solve_triangular(upper.mT, pb.eye(upper.shape[-1], dtype=upper.dtype), upper=False)
+        return linalg.solve_triangular(
+            upper.mT, pb.eye(upper.shape[-1], dtype=upper.dtype, device=upper.device), upper=False
+        )
 
     @lazy_property
     def covariance_matrix(self) -> Tensor:
@@ -78,7 +80,7 @@ class MultivariateNormal(Distribution):
         return (self.scale_tril**2).sum(-1)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        eps = pb.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype)
+        eps = pb.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
         return self.loc + (self.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
 
     def _half_log_det(self) -> Tensor:

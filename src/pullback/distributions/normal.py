@@ -35,7 +35,10 @@ class Normal(LocationScale):
         return self.scale**2
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.loc + pb.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype) * self.scale
+        return (
+            self.loc
+            + pb.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device) * self.scale
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._standard(value) ** 2 * -0.5 - self.scale.log() - math.log(2 * math.pi) / 2

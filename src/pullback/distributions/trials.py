@@ -11,7 +11,16 @@ from ..tensor import Tensor
 from . import constraints
 from .constraints import Constraint, ConstraintError
 from .distribution import Distribution, Unsupported
-from .utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, one_of, probs_to_logits, softplus
+from .utils import (
+    broadcast_all,
+    clamp_probs,
+    lazy_property,
+    logits_to_probs,
+    one_of,
+    probs_to_logits,
+    refuted,
+    softplus,
+)
 
 
 class Trials(Distribution):
@@ -73,7 +82,7 @@ class Bernoulli(Trials):
         return self._surprise()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        return self._enumerated(pb.arange(2, dtype=self._given().dtype), expand)
+        return self._enumerated(pb.arange(2, dtype=self._given().dtype, device=self._given().device), expand)
 
 
 class Binomial(Trials):
@@ -122,7 +131,7 @@ class Binomial(Trials):
         count = int(self.total_count.max())
         if int(self.total_count.min()) != count:
             raise Unsupported("Binomial: values cannot be enumerated where total_count differs within the batch")
-        return self._enumerated(pb.arange(count + 1, dtype=self._given().dtype), expand)
+        return self._enumerated(pb.arange(count + 1, dtype=self._given().dtype, device=self._given().device), expand)
 
 
 class Geometric(Trials):
@@ -133,7 +142,7 @@ class Geometric(Trials):
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         self._set(probs, logits)
         super().__init__(self._given().shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not bool((self.probs > 0).all()):
+        if self._validate_args and probs is not None and refuted(self.probs > 0):
             raise ConstraintError("Geometric: probs must be above 0, or success never comes")
 
     @property
@@ -150,7 +159,7 @@ class Geometric(Trials):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with no_grad():
-            u = pb.rand(self._extended_shape(sample_shape), dtype=self._given().dtype)
+            u = pb.rand(self._extended_shape(sample_shape), dtype=self._given().dtype, device=self._given().device)
             return ((-u).log1p() / (-clamp_probs(self.probs)).log1p()).floor()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from . import constraints
 from .constraints import Constraint, ConstraintError
 from .distribution import Distribution
-from .utils import broadcast_all
+from .utils import broadcast_all, refuted
 
 
 class Uniform(Distribution):
@@ -23,7 +23,7 @@ class Uniform(Distribution):
     def __init__(self, low: Any, high: Any, validate_args: bool | None = None) -> None:
         self.low, self.high = broadcast_all(low, high)
         super().__init__(self.low.shape, validate_args=validate_args)
-        if self._validate_args and not bool((self.low < self.high).all()):
+        if self._validate_args and refuted(self.low < self.high):
             raise ConstraintError("Uniform: low must be below high")
 
     @property
@@ -43,7 +43,7 @@ class Uniform(Distribution):
         return (self.high - self.low) ** 2 / 12
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        u = pb.rand(self._extended_shape(sample_shape), dtype=self.low.dtype)
+        u = pb.rand(self._extended_shape(sample_shape), dtype=self.low.dtype, device=self.low.device)
         return self.low + u * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:

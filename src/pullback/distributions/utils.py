@@ -8,6 +8,7 @@ from typing import Any
 import pullback as pb
 
 from ..dtypes import finfo, get_default_dtype
+from ..functions.conversion import known
 from ..functions.creation import tensor
 from ..modes import enable_grad
 from ..tensor import Tensor
@@ -16,8 +17,16 @@ from .constraints import ConstraintError
 
 def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     """Numbers and tensors as tensors of one shape; numbers take the tensors' dtype."""
-    dtype = next((v.dtype for v in values if isinstance(v, Tensor)), get_default_dtype())
-    return pb.broadcast_tensors(*[v if isinstance(v, Tensor) else tensor(v, dtype=dtype) for v in values])
+    like = next((v for v in values if isinstance(v, Tensor)), None)
+    dtype, device = (get_default_dtype(), None) if like is None else (like.dtype, like.device)
+    return pb.broadcast_tensors(
+        *[v if isinstance(v, Tensor) else tensor(v, dtype=dtype, device=device) for v in values]
+    )
+
+
+def refuted(test: Tensor) -> bool:
+    """Is it false somewhere? Of values that are not known, as while a step is captured, nothing is said."""
+    return known(test) and not bool(test.all())
 
 
 def one_of(owner: object, probs: Any, logits: Any) -> Any:

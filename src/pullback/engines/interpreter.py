@@ -49,7 +49,9 @@ class Interpreter:
         """After each instruction: it, and all values that are known; with keep=False, those still needed."""
         known = self.begin(inputs)
         for i, instruction in enumerate(self.program.instructions):
-            out = instruction.op(*[known[x] if type(x) is Value else x for x in instruction.inputs], **instruction.params)
+            out = instruction.op(
+                *[known[x] if type(x) is Value else x for x in instruction.inputs], **instruction.params
+            )
             known.update(zip(instruction.outputs, out if type(out) is tuple else (out,), strict=True))
             yield instruction, known
             if not keep:

@@ -18,7 +18,6 @@ from . import (
     indexing,
     joining,
     linear_algebra,
-    loop,
     matrix_norms,
     operators,
     pointwise,

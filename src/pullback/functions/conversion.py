@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..devices import named, place_of
 from ..dtypes import FLOATS, HALVES, as_dtype, dtype, promote, result_dtype
 from ..errors import PullbackError, ShapeError, fail
+from ..moves import move
 from ..ops.create import cast
 from ..ops.create import clone as clone_op
-from ..ops.record import broadcasts_to
+from ..ops.record import OPS, broadcasts_to
 from ..tensor import Storage, Tensor, check_device, device, wrap
 from ..views import write
 from .creation import LEGACY, TypedTensor, shape_of
@@ -23,20 +25,25 @@ from .expose import public
 @public(function=False)
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """This tensor in a dtype, on a device, or both as another tensor has them; itself if it is so already."""
-    want: Any = kwargs.get("dtype")
-    where: Any = kwargs.get("device")
-    for arg in (*args, kwargs.get("other")):
+    where, want = target(args, kwargs)
+    npdtype = self.npdtype if want is None else want.numpy
+    there = self if where is None else move(self, where)
+    if npdtype != self.npdtype:
+        return cast(there, dtype=npdtype)
+    return clone(there) if there is self and (kwargs.get("copy") or (len(args) == 4 and args[3])) else there
+
+
+def target(args: Any, kwargs: dict[str, Any]) -> tuple[str | None, dtype | None]:
+    """The device and the dtype that arguments of `to` ask for: a tensor's, or each by itself."""
+    want, where = kwargs.get("dtype"), kwargs.get("device")
+    for arg in (*args, kwargs.get("other"), kwargs.get("tensor")):
         if isinstance(arg, Tensor):
-            want, where = arg.dtype, arg.device
-        elif isinstance(arg, (str, device)):
+            want, where = arg.dtype, arg._array.device
+        elif isinstance(arg, (str, device)) or type(arg) is int:
             where = arg
         elif arg is not None and not isinstance(arg, bool):
             want = arg
-    check_device(where)
-    npdtype = self.npdtype if want is None else as_dtype(want).numpy
-    if npdtype != self.npdtype:
-        return cast(self, dtype=npdtype)
-    return clone(self) if kwargs.get("copy") or (len(args) == 4 and args[3]) else self
+    return check_device(where), None if want is None else as_dtype(want)
 
 
 def _to_dtype(name: str, of: dtype) -> None:
@@ -74,15 +81,14 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @public(function=False)
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """Itself: tensors live on the CPU."""
-    return self
+    """This tensor on the CPU; itself if it is there."""
+    return move(self, "cpu")
 
 
 @public(function=False)
 def cuda(self: Tensor, device: Any = None, **options: Any) -> Tensor:
-    """There is no CUDA device here."""
-    check_device("cuda")
-    return self
+    """This tensor on a CUDA device."""
+    return move(self, named("cuda" if device is None else device))
 
 
 @public(function=False)
@@ -136,7 +142,8 @@ def zero_(self: Tensor) -> Tensor:
 
 def known(x: Tensor) -> bool:
     """May the values be looked at? Not while a step is being captured."""
-    return type(x._array) is np.ndarray
+    array = x._array
+    return type(array) is np.ndarray or (hasattr(array, "known") and array.known() is not None)
 
 
 def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
@@ -147,8 +154,8 @@ def _values(x: Tensor, what: str) -> np.ndarray[Any, Any]:
         fail(
             PullbackError,
             f"{what} needs the tensor's values, which are not known while a step is being captured",
-            "keep the value as a tensor: where() or cond() instead of `if`, while_loop() instead of `while`; or move this "
-            "out of the step",
+            "keep the value as a tensor: where() or cond() instead of `if`, while_loop() instead of `while`; or move "
+            "this out of the step",
         )
     return x._array
 
@@ -178,6 +185,12 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:
     """The tensor's memory as a NumPy array."""
     if self.requires_grad and not force:
         fail(PullbackError, "Can't call numpy() on Tensor that requires grad", "use tensor.detach().numpy()")
+    if type(self._array) is not np.ndarray and not force and self._array.device != "cpu":
+        fail(
+            PullbackError,
+            f"can't convert {self._array.device} device type tensor to numpy",
+            "use tensor.cpu() to copy it to the host's memory first",
+        )
     return _values(self, "numpy()")
 
 
@@ -201,7 +214,7 @@ def dlpack(self: Tensor, **options: Any) -> Any:
 
 @public(function=False, name="__dlpack_device__")
 def dlpack_device(self: Tensor) -> tuple[int, int]:
-    """(1, 0): the CPU."""
+    """(1, 0): the CPU, or the CPU's copy."""
     return 1, 0
 
 
@@ -217,7 +230,11 @@ def _rebuild(cls: type[Tensor], storage: Storage, layout: Any, requires_grad: bo
     return tensor
 
 
-def _window(array: np.ndarray[Any, Any], offset: int, shape: Any, strides: Any) -> np.ndarray[Any, Any]:
+def _window(array: Any, offset: Any, shape: Any, strides: Any) -> Any:
+    if strides is None:  # of an array on a device: the view ops that lead there
+        for name, params in offset:
+            array = OPS[name](array, **params)
+        return array
     flat = array.reshape(-1)[offset // array.itemsize :]
     return np.lib.stride_tricks.as_strided(flat, shape, strides) if math.prod(shape) else np.empty(shape, array.dtype)
 
@@ -227,6 +244,9 @@ def _layout(x: Tensor) -> tuple[Storage, Any]:
     array, whole = x._array, x._storage.array
     if array is whole:
         return x._storage, None
+    if type(array) is not np.ndarray:
+        path = array.looks[len(whole.looks) :]
+        return x._storage, (tuple([(op.name, params) for op, params in path]), array.shape, None)
     if not whole.flags.c_contiguous:
         return Storage(array.copy()), None
     return x._storage, (
@@ -240,7 +260,12 @@ def _rebuild_storage(array: Any) -> Storage:
     return Storage(array)
 
 
-setattr(Storage, "__reduce__", lambda self: (_rebuild_storage, (np.asarray(self.array, order="C"),)))
+def _reduce_storage(self: Storage) -> Any:
+    array = self.array
+    return _rebuild_storage, (np.asarray(array, order="C") if type(array) is np.ndarray else array,)
+
+
+setattr(Storage, "__reduce__", _reduce_storage)
 setattr(Storage, "__deepcopy__", lambda self, memo: memo.setdefault(id(self), Storage(self.array.copy())))
 
 
@@ -325,7 +350,8 @@ def can_cast(from_: Any, to: Any) -> bool:
 @public(function=False)
 def data_ptr(self: Tensor) -> int:
     """The address of the first element."""
-    return int(_values(self, "data_ptr()").__array_interface__["data"][0])
+    array = self._array
+    return int(array.__array_interface__["data"][0] if type(array) is np.ndarray else array.data_ptr())
 
 
 @public(function=False)
@@ -346,7 +372,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     old = _values(self, "resize_()").reshape(-1)
     new = np.zeros(math.prod(shape), old.dtype)
     new[: old.size] = old[: new.size]
-    setattr(self, "data", wrap(new.reshape(shape)))
+    setattr(self, "data", wrap(move(new.reshape(shape), place_of(self._array))))
     return self
 
 
@@ -358,19 +384,25 @@ def element_size(self: Tensor) -> int:
 
 @public(function=False)
 def get_device(self: Tensor) -> int:
-    """-1: the CPU."""
-    return -1
+    """The device's number; -1 is the CPU."""
+    return -1 if self.device.type == "cpu" else int(self.device.index or 0)
 
 
 for _name, _value in {
-    "is_cuda": False,
     "is_sparse": False,
     "is_quantized": False,
     "is_mps": False,
     "is_meta": False,
-    "is_cpu": True,
     "layout": "torch.strided",
 }.items():
     setattr(Tensor, _name, _value)
+
+
+def _is_on(kind: str) -> property:
+    return property(lambda self: self.device.type == kind)
+
+
+for _name in ("cpu", "cuda", "xla"):
+    setattr(Tensor, f"is_{_name}", _is_on(_name))
 setattr(Tensor, "itemsize", property(element_size))
 setattr(Tensor, "nbytes", property(lambda self: self._array.nbytes))

@@ -12,6 +12,7 @@ import numpy as np
 from ..dtypes import BOOL, F64, FLOATS, I64, as_dtype, bool_, dtype, get_default_dtype, int64, result_dtype
 from ..errors import DTypeError, PullbackError, ShapeError, fail
 from ..modes import MODES
+from ..moves import move
 from ..ops import create as ops
 from ..ops.joining import stack
 from ..ops.shape import expand, reshape
@@ -76,11 +77,10 @@ def _holds_unknown(data: Any) -> bool:
 
 
 def _joined(data: Any) -> Any:
-    """Nested lists of numbers and tensors as one array, in the type that NumPy gives them; float64 is the default type."""
+    """Nested lists of numbers and tensors as one array, of the type that NumPy gives them (float64: the default)."""
     if isinstance(data, Tensor):
         return data._array
-    parts = [part for part in _flat(data)]
-    types = [part._array.dtype if isinstance(part, Tensor) else np.asarray(part).dtype for part in parts]
+    types = [part._array.dtype if isinstance(part, Tensor) else np.asarray(part).dtype for part in _flat(data)]
     common = np.result_type(*types)
     common = get_default_dtype().numpy if common == F64 else common
 
@@ -121,8 +121,10 @@ def shape_of(size: Any, options: dict[str, Any]) -> tuple[int, ...]:
 
 def made(array: Any, requires_grad: bool, options: dict[str, Any], out: Tensor | None = None) -> Tensor:
     """Wrap a new array as the options say."""
+    where = MODES.device
     if options:
-        check_device(options.pop("device", None))
+        given = options.pop("device", None)
+        where = where if given is None else check_device(given)
         if options.pop("layout", None) not in (None, STRIDED):
             fail(PullbackError, "sparse layouts are not supported", "use dense tensors")
         for ignored in ("pin_memory", "memory_format", "names"):
@@ -133,7 +135,7 @@ def made(array: Any, requires_grad: bool, options: dict[str, Any], out: Tensor |
         return write(out, wrap(array))
     if MODES.capture is not None and type(array) is np.ndarray:  # it may be written to
         array = MODES.capture.symbol_of(array)
-    tensor = wrap(array)
+    tensor = wrap(array if where is None else move(array, where))
     if requires_grad:
         tensor.requires_grad = True
     return tensor
@@ -148,18 +150,21 @@ def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Tensor:
     """A new leaf tensor holding a copy of `data`."""
+    if device is None and isinstance(data, Tensor):
+        device = data._array.device
     return made(to_array(data, dtype), requires_grad, {"device": device})
 
 
 @public(method=False)
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory (and the graph) where it can."""
-    check_device(device)
+    where = check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None or as_dtype(dtype) is data.dtype else ops.cast(data, dtype=as_dtype(dtype).numpy)
-    if isinstance(data, np.ndarray) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
-        return wrap(checked(data))
-    return wrap(to_array(data, dtype))
+        x = data if where is None else move(data, where)
+        return x if dtype is None or as_dtype(dtype) is x.dtype else ops.cast(x, dtype=as_dtype(dtype).numpy)
+    shared = isinstance(data, np.ndarray) and (dtype is None or as_dtype(dtype).numpy == data.dtype)
+    array, where = checked(data) if shared else to_array(data, dtype), where or MODES.device
+    return wrap(array if where is None else move(array, where))
 
 
 public(method=False, name="asarray")(as_tensor)
@@ -176,7 +181,7 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
 @public(method=False)
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor over memory that another library owns."""
-    if isinstance(ext_tensor, Tensor):
+    if isinstance(ext_tensor, Tensor) and type(ext_tensor._array) is np.ndarray:
         return from_numpy(ext_tensor._array)
     return wrap(checked(np.from_dlpack(ext_tensor)))
 
@@ -233,7 +238,7 @@ def full(
 
 def _like(input: Tensor, value: Any, dtype: Any, requires_grad: bool, options: dict[str, Any]) -> Tensor:
     array = ops.full_like(input._array, value=value, dtype=None if dtype is None else as_dtype(dtype).numpy)
-    return made(array, requires_grad, options)
+    return made(array, requires_grad, options if MODES.device is None else beside(input, options))
 
 
 @public(method=False)
@@ -397,39 +402,46 @@ _window("hamming_window", lambda t: 0.54 - 0.46 * np.cos(2 * np.pi * t))
 @public(function=False)
 def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """A copy of `data` in this tensor's dtype."""
-    return made(to_array(data, dtype or self.dtype), requires_grad, options)
+    return made(to_array(data, dtype or self.dtype), requires_grad, beside(self, options))
+
+
+def beside(x: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """Options for a tensor that lies where x does, if they do not say where."""
+    if options.get("device") is None and (type(x._array) is not np.ndarray or MODES.device is not None):
+        options["device"] = x._array.device
+    return options
 
 
 @public(function=False)
 def new_zeros(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Zeros in this tensor's dtype."""
-    return zeros(*size, dtype=dtype or self.dtype, **options)
+    return zeros(*size, dtype=dtype or self.dtype, **beside(self, options))
 
 
 @public(function=False)
 def new_ones(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Ones in this tensor's dtype."""
-    return ones(*size, dtype=dtype or self.dtype, **options)
+    return ones(*size, dtype=dtype or self.dtype, **beside(self, options))
 
 
 @public(function=False)
 def new_empty(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Unspecified values in this tensor's dtype."""
-    return empty(*size, dtype=dtype or self.dtype, **options)
+    return empty(*size, dtype=dtype or self.dtype, **beside(self, options))
 
 
 @public(function=False)
 def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """One value throughout, in this tensor's dtype."""
-    return full(size, fill_value, dtype=dtype or self.dtype, **options)
+    return full(size, fill_value, dtype=dtype or self.dtype, **beside(self, options))
 
 
 @public(function=False)
 def new(self: Tensor, *data: Any) -> Tensor:
     """PyTorch's older form: `x.new(2, 3)` or `x.new([1, 2])`."""
     if len(data) == 1 and not isinstance(data[0], int):
-        return made(to_array(data[0], self.dtype), False, {})
-    return empty(*(data or (0,)), dtype=self.dtype)
+        return made(to_array(data[0], self.dtype), False, beside(self, {}))
+    return empty(*(data or (0,)), dtype=self.dtype, **beside(self, {}))
 
 
 class TypedTensor(type):

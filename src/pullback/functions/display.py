@@ -60,11 +60,14 @@ def _whole(v: float) -> str:
 def to_string(x: Tensor) -> str:
     """`tensor([1., 2.], requires_grad=True)`"""
     name = "tensor" if type(x).__name__ in ("Tensor", "Parameter") else type(x).__name__
-    if type(x._array) is not np.ndarray:
-        return f"{name}(<{type(x._array).__name__}>, shape={list(x.shape)}, dtype={x.dtype})"
-    array = x._array.astype(np.float32) if x._array.dtype in HALVES else x._array
+    array = x._array
+    if type(array) is not np.ndarray:
+        if not hasattr(array, "in_host"):
+            return f"{name}(<{type(array).__name__}>, shape={list(x.shape)}, dtype={x.dtype})"
+        array = array.in_host()
+    array = array.astype(np.float32) if array.dtype in HALVES else array
     implied = [get_default_dtype().numpy]
-    notes = []
+    notes = [] if x._array.device == "cpu" else [f"device='{x._array.device}'"]
     if array.size == 0:
         body = "[]"
         if array.ndim != 1:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import moved
 from ..dtypes import as_dtype, dtype
 from ..errors import DTypeError, fail
-from ..tensor import Size, Storage, Tensor, device
+from ..tensor import Size, Storage, Tensor, check_device, device
 from .expose import public
 
 PARAMETER: list[type[Tensor]] = []  # nn.Parameter; it puts itself here, being of a layer above
@@ -19,6 +20,7 @@ class _Maker:
 
     def __init__(self) -> None:
         self.storages: dict[int, Storage] = {}
+        self.made: list[Tensor] = []
 
     def __call__(self, array: np.ndarray[Any, Any], requires_grad: bool, is_parameter: bool) -> Tensor:
         if array.dtype not in dtype.by_numpy:
@@ -36,18 +38,30 @@ class _Maker:
         )
         tensor = object.__new__(cls)
         tensor._array, tensor._storage, tensor._requires_grad = array, storage, requires_grad
+        self.made.append(tensor)
         return tensor
 
+    def move(self, where: str) -> None:
+        """All that was made goes to a device; what looks at the same memory in the same way still shares it."""
+        there: dict[Any, Storage] = {}
+        for x in self.made:
+            array = x._array
+            place = array.__array_interface__["data"], array.shape, array.strides, array.dtype
+            if place not in there:
+                there[place] = Storage(moved(array, where))
+            x._storage = there[place]
+            x._array = x._storage.array
 
-def adapter() -> Any:
+
+def adapter(maker: _Maker | None = None) -> Any:
     """Tensors, as files see them."""
     from .. import io  # only now: it takes a tenth of the time of importing pullback
 
     return io.Adapter(
         is_tensor=lambda obj: isinstance(obj, Tensor),
-        to_array=lambda t: t._array,
+        to_array=lambda t: t._array if type(t._array) is np.ndarray else t._array.in_host(),
         flags=lambda t: (t.requires_grad, type(t) is PARAMETER[-1]),
-        from_array=_Maker(),
+        from_array=_Maker() if maker is None else maker,
         dtype_name=lambda obj: obj.name if isinstance(obj, dtype) else None,
         dtype_from_name=as_dtype,
         size=Size,
@@ -75,7 +89,15 @@ def load(
     mmap: bool | None = None,
     **pickle_load_args: Any,
 ) -> Any:
-    """Read what `save` wrote, a safetensors file, or PyTorch's `.pt`; no code in the file is ever run."""
+    """Read what `save` wrote, a safetensors file, or PyTorch's `.pt`; no code in the file is ever run.
+
+    Files do not say where their tensors lay: they are loaded to the CPU, or all of them to `map_location`.
+    """
     from .. import io
 
-    return io.load(f, map_location, weights_only=True, mmap=mmap, adapter=adapter())
+    to = map_location.get("cpu") if isinstance(map_location, dict) else None if callable(map_location) else map_location
+    where, maker = check_device(to), _Maker()
+    loaded = io.load(f, None, weights_only=True, mmap=mmap, adapter=adapter(maker))
+    if where is not None and where != "cpu":
+        maker.move(where)
+    return loaded

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import random as generators
+from ..devices import place_of
 from ..dtypes import BOOL, F32, F64, FLOATS, I64, as_dtype, get_default_dtype
 from ..errors import DTypeError, PullbackError, fail
 from ..modes import no_grad
+from ..moves import move
 from ..ops import random as ops
 from ..ops.arithmetic import add, div, mul, neg, sub
 from ..ops.compare import maximum, minimum
@@ -22,9 +24,8 @@ from ..ops.sorting import searchsorted, sort
 from ..tensor import Tensor, wrap
 from ..views import write
 from .conversion import known
-from .creation import made, shape_of
+from .creation import beside, made, shape_of
 from .expose import public
-
 
 ALL = slice(None)
 
@@ -131,6 +132,7 @@ def rand_like(
     input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Uniform in [0, 1), shaped like `input`."""
+    options = beside(input, options)
     return rand(*input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad, **options)
 
 
@@ -139,6 +141,7 @@ def randn_like(
     input: Tensor, *, dtype: Any = None, generator: Any = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Standard normal, shaped like `input`."""
+    options = beside(input, options)
     return randn(*input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad, **options)
 
 
@@ -146,7 +149,7 @@ def randn_like(
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, **options: Any) -> Tensor:
     """Integers in [low, high) or [0, low), shaped like `input`."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **options)
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **beside(input, options))
 
 
 def bernoulli_array(p: Any, generator: Any = None) -> Any:
@@ -188,7 +191,8 @@ def normal(
         like = (mean + std * 0) if isinstance(mean, Tensor) or isinstance(std, Tensor) else wrap(np.zeros((), F32))
         size, dtype = tuple(like.shape), dtype or like.dtype
     with no_grad():
-        value = randn(*size, generator=generator, dtype=dtype) * std + mean
+        where = next((x.device for x in (mean, std) if isinstance(x, Tensor)), None)
+        value = randn(*size, generator=generator, dtype=dtype, device=where) * std + mean
     return made(value._array, requires_grad, options, out)
 
 
@@ -206,8 +210,8 @@ def multinomial(
     rows = math.prod(input.shape[:-1])
     p: Any = cast(reshape(input._array, shape=(rows, n)), dtype=F64)
     if known(input):
-        _check_probabilities(p, None if replacement else num_samples)
-    u = sample(ops.uniform, (rows, num_samples if replacement else n), F64, generator)
+        _check_probabilities(np.asarray(p), None if replacement else num_samples)
+    u = move(sample(ops.uniform, (rows, num_samples if replacement else n), F64, generator), place_of(p))
     if replacement:  # invert the distribution function
         cumulative = cumsum(p, dim=1)
         place = searchsorted(cumulative, mul(u, slice_(cumulative, key=(ALL, slice(n - 1, n)))), right=True)

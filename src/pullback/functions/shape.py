@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..dtypes import dtype as DType
-from ..errors import RangeError, ShapeError, fail
+from ..errors import PullbackError, RangeError, ShapeError, fail
 from ..hooks import follow
 from ..modes import MODES, enable_grad
 from ..ops import shape as ops
@@ -114,6 +114,8 @@ def stride(self: Tensor, dim: int | None = None) -> Any:
 def storage_offset(self: Tensor) -> int:
     """How many elements of the storage come before the tensor's first."""
     base = self._storage.array
+    if hasattr(base, "offset"):  # on a device
+        return int(self._array.offset - base.offset) // int(base.itemsize)
     return (
         (self._array.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // base.itemsize
         if self._array.size
@@ -143,7 +145,7 @@ def view(self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None) -> Tens
         return _view_dtype(self, sizes[0] if dtype is None else dtype)
     array = self._array
     out = see(ops.reshape, self, {"shape": complete(numbers(sizes, size), array.size)})
-    if type(array) in PLAIN and not array.flags.c_contiguous and array.size and not shares(out._array, self):
+    if not array.flags.c_contiguous and array.size and not shares(out._array, self):
         fail(
             ShapeError,
             f"view size is not compatible with input tensor's size and stride: {list(out.shape)} of "
@@ -165,6 +167,9 @@ def _view_dtype(x: Tensor, d: DType) -> Tensor:
             f"view({d!r}): the last dimension of {x.dtype} {list(x.shape)} does not hold whole elements of {d!r} "
             "next to each other",
         )
+    if not hasattr(array, "view"):
+        what = f"view({d!r}): memory on {array.device} cannot be looked at as another dtype"
+        fail(PullbackError, what, "convert it with .to(dtype), or move it first: x.cpu()")
     return alias(x, array.view(d.numpy))
 
 

@@ -97,7 +97,7 @@ def searchsorted(
                 f"searchsorted(): a sorter {list(sorter.shape)} does not fit a sequence {list(sorted_sequence.shape)}",
             )
         sorted_sequence = gather(sorted_sequence, sorter, dim=sorted_sequence._array.ndim - 1)
-    values = input if isinstance(input, Tensor) else tensor(input)
+    values = input if isinstance(input, Tensor) else tensor(input, device=sorted_sequence.device)
     places = ops.searchsorted(sorted_sequence, values, right=bool(right))
     return given(out, cast(places, dtype=np.dtype(np.int32)) if out_int32 else places)
 

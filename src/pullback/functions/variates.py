@@ -8,6 +8,7 @@ from ..errors import PullbackError, fail
 from ..ops import random as ops
 from ..ops.shape import expand
 from ..tensor import Tensor, wrap
+from .conversion import known
 from .expose import public
 from .random import _from
 
@@ -30,7 +31,7 @@ def gamma_slope(alpha: Tensor, z: Tensor) -> Tensor:
 @public(method=False)
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Poisson numbers of these rates."""
-    if bool((input < 0).any()):
+    if known(input) and bool((input < 0).any()):
         fail(
             PullbackError,
             "poisson: a rate is negative",
@@ -42,7 +43,7 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
 @public(method=False)
 def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     """How many of `count` trials succeed, each with probability `prob`."""
-    if bool((count < 0).any()) or bool(((prob < 0) | (prob > 1)).any()):
+    if any(known(bad) and bool(bad.any()) for bad in (count < 0, (prob < 0) | (prob > 1))):
         fail(PullbackError, "binomial: counts must not be negative, and probabilities lie in [0, 1]")
     shape = (count + prob).shape
     return wrap(

@@ -51,7 +51,9 @@ class RNNCellBase(Module):
                 wanted = (*input.shape[:-1], size)
                 fail(ShapeError, f"{name}: expected {what} of shape {list(wanted)}, got {list(t.shape)}")
         x = input if input.ndim == 2 else input.unsqueeze(0)
-        filled = [zeros(x.shape[0], self.hidden_size, dtype=x.dtype) if s is None else s for s in states]
+        filled = [
+            zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device) if s is None else s for s in states
+        ]
         return (x, *(s if s.ndim == 2 else s.unsqueeze(0) for s in filled))
 
     def _from_input(self, x: Tensor) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from ..dtypes import as_dtype, dtype
+from ..dtypes import dtype
 from ..errors import ArgumentError, DTypeError, PullbackError, fail
+from ..functions.conversion import target
 from ..functions.creation import empty, empty_like
 from ..hooks import Handle
 from ..modes import CHANGES, Watched, no_grad
-from ..tensor import Tensor, check_device, device
+from ..moves import move
+from ..tensor import Tensor
 from .hooks import EVERY_MODULE, ModuleHooks
 from .parameter import Buffer, Parameter, Uninitialized
 from .state import Stateful
@@ -315,23 +317,21 @@ class Module(Stateful):
             for t in (*self._parameters.values(), *self._buffers.values()):
                 for each in (t, None if t is None else t._grad):
                     if isinstance(each, Uninitialized):
-                        each.pending = fn(empty(0, dtype=each.pending)).dtype
+                        like = fn(empty(0, dtype=each.pending, device=each.where))
+                        each.pending, each.where = like.dtype, like._array.device
                     elif each is not None and (new := fn(each)) is not each:
                         setattr(each, "data", new)
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """`to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`: what is floating point changes dtype."""
-        target: Any = kwargs.get("dtype")
-        for a in (*args, kwargs.get("tensor")):
-            if isinstance(a, Tensor):
-                target = a.dtype
-            elif isinstance(a, (str, device)):
-                check_device(a)
-            elif a is not None and not isinstance(a, bool):
-                target = as_dtype(a)
-        check_device(kwargs.get("device"))
-        return self if target is None else self._convert(as_dtype(target))
+        """`to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`: what is floating point changes dtype.
+
+        Parameters stay the same objects, so that it does not matter whether an optimizer has been made before.
+        """
+        where, want = target(args, kwargs)
+        if where is not None:
+            self._apply(lambda t: move(t, where))
+        return self if want is None else self._convert(want)
 
     def _convert(self, target: dtype) -> Self:
         if not target.is_floating_point:
@@ -359,17 +359,16 @@ class Module(Stateful):
         return self._convert(dtype.by_name["bfloat16"])
 
     def cpu(self) -> Self:
-        """Already there."""
-        return self
+        """All parameters and buffers to the CPU."""
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """There is no CUDA device here."""
-        return self.to("cuda")
+        """All parameters and buffers to a CUDA device."""
+        return self.to("cuda" if device is None else device)
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
         """Parameters and buffers as they are, with arbitrary values."""
-        check_device(device)
-        return self._apply(lambda t: empty_like(t), recurse)
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
 
     def share_memory(self) -> Self:
         """Processes do not share tensors here."""

@@ -58,7 +58,7 @@ class _Tracking(_Affine):
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", ones(num_features, device=device, dtype=dtype) if tracked else None)
-        self.register_buffer("num_batches_tracked", tensor(0) if tracked else None)
+        self.register_buffer("num_batches_tracked", tensor(0, device=device) if tracked else None)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
@@ -238,7 +238,7 @@ class _LazyNorm(LazyModuleMixin, _Tracking):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
             self.running_var = UninitializedBuffer(device=device, dtype=dtype)
-            self.num_batches_tracked = tensor(0)
+            self.num_batches_tracked = tensor(0, device=device)
 
     def initialize_parameters(self, input: Tensor) -> None:
         self._check_input_dim(input)

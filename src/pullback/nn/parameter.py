@@ -53,6 +53,7 @@ class Uninitialized(Tensor):
 
     cls_to_become: Any
     pending: dtype
+    where: str | None  # the device
 
     def __getattr__(self, name: str) -> NoReturn:
         if name not in ("_array", "_storage"):
@@ -69,8 +70,8 @@ class Uninitialized(Tensor):
 
     def materialize(self, shape: tuple[int, ...], device: Any = None, dtype: Any = None) -> None:
         """Become a tensor of this shape; its values are arbitrary."""
-        check_device(device)
-        like = empty(*shape, dtype=self.pending if dtype is None else dtype)
+        where = vars(self).pop("where", None) if device is None else device
+        like = empty(*shape, dtype=self.pending if dtype is None else dtype, device=where)
         self._array, self._storage = like._array, like._storage
         del self.pending
         self.__class__ = self.cls_to_become
@@ -89,8 +90,8 @@ class Uninitialized(Tensor):
 
 
 def _pending(cls: Any, device: Any, d: Any) -> Any:
-    check_device(device)
     self = object.__new__(cls)
+    self.where = check_device(device)
     self.pending = get_default_dtype() if d is None else as_dtype(d)
     return self
 

@@ -279,7 +279,7 @@ class RNNBase(Module):
         sizes = (self.proj_size or self.hidden_size, self.hidden_size)[: 2 if self.mode == "LSTM" else 1]
         shapes = [(self.num_layers * self._directions, batch, size) for size in sizes]
         if given is None:
-            return tuple(zeros(shape, dtype=x.dtype) for shape in shapes)
+            return tuple(zeros(shape, dtype=x.dtype, device=x.device) for shape in shapes)
         for i, (s, shape) in enumerate(zip(given, shapes, strict=True)):
             which = f"hidden[{i}]" if len(shapes) > 1 else "hidden"
             if s.shape != shape:

@@ -8,6 +8,7 @@ from . import (
     arithmetic,
     attention,
     compare,
+    control,
     convolution,
     counting,
     create,

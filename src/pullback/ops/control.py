@@ -77,7 +77,7 @@ def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse
     play = PLAY[0]
     for t in builtins.reversed(range(length)) if reverse else range(length):
         out = play(body, [*carry, *[slice_(x, key=(t,)) for x in xs], *fixed])
-        carry = out[:carries]
+        carry = tuple(out[:carries])
         for y, part in zip(ys, out[carries:], strict=True):
             y[t] = part
     return one_or_all([*[np.array(c) for c in carry], *ys])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..engines.numpy import convolution as kernels
-from .record import Sample, Spec, matching, op
+from .record import Sample, Spec, bias_flops, matching, op
 from .reduction import sum as sum_
 from .samples import inf, nan, randn
 
@@ -77,7 +77,7 @@ def _windows(n: int, **params: Any) -> dict[str, Any]:
 conv = op(
     "conv", "y[n, o, p] = bias[o] + sum over c, t of w[o, c, t] x[n, c, p stride + t dilation - before]", inputs="x w bias",
     torch="getattr(F, f'conv{len(stride)}d')(F.pad(x, sum(padding[::-1], ())), w, bias, stride, 0, dilation, groups)",
-    numpy=_conv, infer=_conv_spec, dtypes=matching, flops=lambda arrays, params, out: _products(out, arrays[1]),
+    numpy=_conv, infer=_conv_spec, dtypes=matching, flops=lambda arrays, params, out: _products(out, arrays[1]) + bias_flops(arrays, out),
     vjp={"x": _pull_x, "w": _pull_w, "bias": _pull_bias},
     samples=lambda: [
         Sample((randn(2, 3, 5, 6), randn(4, 3, 3, 2), randn(4)), _windows(2, padding=((1, 1), (0, 0)))),
@@ -108,7 +108,7 @@ conv_transpose = op(
     "conv_transpose", "y[n, c, p stride + t dilation - before] += w[o, c, t] x[n, o, p], and bias[c] to each", inputs="x w bias",
     torch="getattr(F, f'conv_transpose{len(size)}d')(x, w, bias, stride, [p for p, _ in padding], [m - s * (n - 1) + 2 * p - d * (k - 1) - 1"
     " for m, n, k, s, (p, _), d in zip(size, x.shape[2:], w.shape[2:], stride, padding, dilation)], groups, dilation)",
-    numpy=_conv_transpose, dtypes=matching, flops=lambda arrays, params, out: _products(arrays[0], arrays[1]),
+    numpy=_conv_transpose, dtypes=matching, flops=lambda arrays, params, out: _products(arrays[0], arrays[1]) + bias_flops(arrays, out),
     infer=lambda x, w, bias=None, *, size, stride, padding, dilation, groups=1: Spec((x.shape[0], w.shape[1] * groups, *size), x.dtype),
     vjp={
         "x": lambda g, w, x_shape, stride, padding, dilation, groups: _pull_y(g, w, x_shape, stride, padding, dilation, groups),

@@ -164,7 +164,7 @@ def _pick(name: str, pick: Callable[..., Any], x: Any, dim: int, keepdim: bool, 
     nonempty(name, x, dim)
     index = np.asarray(pick(x, dim, *more))
     if keepdim:
-        index = index.reshape([1 if d == dim else n for d, n in enumerate(x.shape)])
+        index = index.reshape([1 if d == dim % x.ndim else n for d, n in enumerate(x.shape)])
     return take(x, index, dim), index
 
 
@@ -172,7 +172,7 @@ def _picks(**params: Any) -> Callable[[], list[Sample]]:
     return lambda: [
         Sample((randn(3, 4),), {"dim": 1, **params}),
         Sample((randn(5, 3),), {"dim": 0, **params}),
-        Sample((randn(2, 3, 4),), {"dim": 1, "keepdim": True, **params}),
+        Sample((randn(2, 3, 4),), {"dim": -2, "keepdim": True, **params}),
         Sample((randn(4, 3).T[::-1],), {"dim": 0, **params}, note="strided"),
         Sample((randn(3, 0),), {"dim": 0, **params}, note="to empty"),
         Sample((randn(2, 5).astype(F32),), {"dim": 1, **params}, note="float32"),

@@ -334,7 +334,7 @@ cross_entropy_gradient = op(
     "cross_entropy_gradient", "dx of cross_entropy", inputs="g x target weight",
     torch="torch.func.vjp(lambda x: F.cross_entropy(x, target, None if weight is None else weight.detach(), "
     "ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing), x)[1](g)[0]",
-    numpy=_cross_entropy_gradient, dtypes=arithmetic, flops=per_input_element(6),
+    numpy=_cross_entropy_gradient, dtypes=arithmetic, flops=per_element(6),
     infer=lambda g, x, target, weight=None, **options: Spec(x.shape, x.dtype),
     vjp={"g": _pull_gradient_g, "x": _pull_gradient_x}, decompose=_composed_gradient,
     samples=lambda: [

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import BOOL, F32
 from .arithmetic import add
-from .record import Sample, Shape, Spec, matching, op
+from .record import Sample, Shape, Spec, bias_flops, matching, op
 from .reduction import sum as sum_
 from .samples import inf, integers, nan, randn
 from .shape import permute, reshape
@@ -55,7 +55,7 @@ def _matmul(x: Any, y: Any) -> Any:
 
 
 def _flops(arrays: Any, params: Any, out: Any) -> int:
-    return int(2 * math.prod(out.shape) * arrays[0].shape[-1])
+    return int(2 * math.prod(out.shape) * arrays[0].shape[-1]) + bias_flops(arrays, out)
 
 
 # With X and Y matrices (a 1-D x is a row, a 1-D y a column) and G shaped as X Y:  dX = G Y^T,  dY = X^T G.

@@ -510,6 +510,11 @@ def per_input_element(n: int) -> Callable[..., int]:
     return lambda arrays, params, out: n * math.prod(arrays[0].shape)
 
 
+def bias_flops(arrays: Sequence[Any], out: Any) -> int:
+    """An addition for each element, if the third input is a bias."""
+    return math.prod(out.shape) if len(arrays) > 2 and arrays[2] is not None else 0
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 

@@ -219,10 +219,12 @@ Padding = tuple[tuple[int, int], ...]  # (before, after) of each dimension; nega
 def _pad(x: Any, padding: Padding, value: float = 0.0) -> Any:
     shape = padded(x.shape, padding)
     out = np.full(shape, value, x.dtype) if value != 0 else np.zeros(shape, x.dtype)
-    inner = tuple(slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, padding, strict=True))
-    kept = tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, padding, strict=True))
-    if all(a + n + b > 0 for n, (a, b) in zip(x.shape, padding, strict=True)):
-        out[inner] = x[kept]
+    kept = [(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, padding, strict=True)]
+    if all(start < stop for start, stop in kept):
+        inner = [
+            slice(max(a, 0), max(a, 0) + stop - start) for (a, _), (start, stop) in zip(padding, kept, strict=True)
+        ]
+        out[tuple(inner)] = x[tuple([slice(*part) for part in kept])]
     return out
 
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, fail
+from ..errors import ArgumentError, PullbackError, fail
 from ..functions.joining import cat
-from ..modes import enable_grad, no_grad
+from ..modes import MODES, enable_grad, no_grad
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_options
 
@@ -66,6 +66,12 @@ class LBFGS(Optimizer):
                 ArgumentError,
                 "LBFGS evaluates the loss several times a step",
                 "pass a closure: optimizer.step(closure)",
+            )
+        if MODES.capture is not None:
+            fail(
+                PullbackError,
+                "LBFGS cannot be a part of a captured step: how often it calls the closure depends on the losses",
+                "compile the closure instead, with model.zero_grad() in it, and call optimizer.step(closure) outside",
             )
         with no_grad():
             return self._iterate(enable_grad()(closure))

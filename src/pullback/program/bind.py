@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,18 +32,18 @@ class Call:
 def modes() -> tuple[Any, ...]:
     """What is set for this thread that a capture depends on."""
     cast = MODES.autocast
-    return MODES.grad, MODES.inference, cast and (cast.device, cast.dtype), dtypes.get_default_dtype()
+    return MODES.grad, MODES.inference, cast and cast.key, dtypes.get_default_dtype(), MODES.device
 
 
 class Spec:
     """What a capture assumes of a tensor that it reads."""
 
-    __slots__ = ("dtype", "name", "shape", "source", "strides", "wants")
+    __slots__ = ("device", "dtype", "name", "shape", "source", "strides", "wants")
 
     def __init__(self, source: Source, name: str, x: Tensor) -> None:
         self.source, self.name = source, name
         self.shape, self.strides, self.dtype = x._array.shape, x._array.strides, x._array.dtype
-        self.wants = x.requires_grad
+        self.wants, self.device = x.requires_grad, x._array.device
 
     def why(self, arguments: Sequence[Any]) -> str | None:
         """What is different now."""
@@ -55,6 +56,7 @@ class Spec:
             ("dtype", self.dtype, array.dtype),
             ("strides", self.strides, array.strides),
             ("requires_grad", self.wants, x.requires_grad),
+            ("device", self.device, array.device),
         ):
             if then != now:
                 return f"{self.name}: {what} {show(then)} -> {show(now)}"
@@ -91,7 +93,9 @@ class Entry:
         ]
         walk = session.walk
         self.specs = [
-            Spec(Source(argument=i), session.argument_name(i), x) for i, x in enumerate(self.arguments) if isinstance(x, Tensor)
+            Spec(Source(argument=i), session.argument_name(i), x)
+            for i, x in enumerate(self.arguments)
+            if isinstance(x, Tensor)
         ]
         read = {id(s) for s in captured.sources}
         for region in session.regions:
@@ -109,8 +113,10 @@ class Entry:
                 if (id(place.holder), place.key) not in session.numbers:
                     self.nests.append((place, nest_spec(value), value))
                 continue
-            if type(place.holder) is dict and (id(place.holder), place.key) in session.numbers and isinstance(
-                session.numbers[id(place.holder), place.key], (Number, tuple)
+            if (
+                type(place.holder) is dict
+                and (id(place.holder), place.key) in session.numbers
+                and isinstance(session.numbers[id(place.holder), place.key], (Number, tuple))
             ):
                 continue
             if isinstance(place.owner, Tensor) and any(place.owner is a for a in self.arguments):
@@ -134,7 +140,7 @@ class Entry:
     def why(self, args: Any, kwargs: Any) -> str:
         """Which condition does not hold; empty if all do."""
         if self.modes != modes():
-            return f"modes (grad, inference, autocast, default dtype): {self.modes} -> {modes()}"
+            return f"modes (grad, inference, autocast, default dtype, default device): {self.modes} -> {modes()}"
         if self.structure != (now := structure((args, kwargs))):
             return f"arguments: {self.structure} -> {now}"
         arguments = list(trees.leaves((args, kwargs)))
@@ -201,11 +207,20 @@ class Entry:
         arrays = list(self.kept)
         edges = [edge(tensors[i]) for i in graph.wanted]
         storages = [
-            tensors[i]._storage for kind, i in graph.pair.sources if kind == "input" and tensors[i] is not None and i not in graph.copied
+            tensors[i]._storage
+            for kind, i in graph.pair.sources
+            if kind == "input" and tensors[i] is not None and i not in graph.copied
         ]
         returned = self.write(call)
         node = ProgramNode(
-            graph.program, graph.pair, graph.wanted, edges, arrays, [results[i] for i in graph.residuals], self.run_back, storages
+            graph.program,
+            graph.pair,
+            graph.wanted,
+            edges,
+            arrays,
+            [results[i] for i in graph.residuals],
+            self.run_back,
+            storages,
         )
         node.hang([call.made[i] for i in graph.results])
         return returned
@@ -243,9 +258,10 @@ def put(change: Any, value: Any, arguments: Sequence[Any]) -> None:
     """A place gets its new content."""
     place = change.place
     holder = place.holder if change.argument is None else vars(arguments[change.argument])
-    if place.key is None and type(holder) is list:
-        holder[:] = value
-    elif place.key is None and type(holder) is dict:
+    if place.key is None and isinstance(holder, (list, deque)):
+        holder.clear()
+        holder.extend(value)
+    elif place.key is None and isinstance(holder, dict):
         holder.clear()
         holder.update(value)
     else:

@@ -7,23 +7,25 @@ step to step like what the user carries. What the tape has recorded of it gives 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 from ..dtypes import FLOATS
-from ..errors import Position, PullbackError, fail, show
+from ..errors import Position, PullbackError, fail
 from ..modes import MODES, Switch
 from ..ops.create import clone, full_like
 from ..ops.record import Spec
 from ..tape import Edge, edge
 from ..tensor import Tensor, tick, wrap
-from .capture import Snapshot
+from ..trees import map_tensors, tensors
+from .capture import Snapshot, changed
 from .gradient import PRIVATE, walk_back
-from .places import BOOKKEEPING, Place, Walk
+from .places import BOOKKEEPING, Place, Walk, is_nest
 from .program import Value
 from .recorder import Recorder
-from .symbol import Buffer, Number, Part, Symbol
+from .symbol import Buffer, Part, Symbol
 
 
 class Adopted:
@@ -32,7 +34,7 @@ class Adopted:
     def __init__(self, buffer: Buffer, inner: Value) -> None:
         self.buffer, self.outer, self.inner, self.now = buffer, buffer.value, inner, inner
         self.before: tuple[Any, Value] | None = None
-        self.array = Symbol(Buffer(buffer.value), buffer.value)  # what it holds when the loop starts
+        self.array = Symbol(Buffer(buffer.value, buffer.device), buffer.value)  # what it holds when the loop starts
         self.array.buffer.owner = buffer.owner
 
     @property
@@ -127,18 +129,17 @@ class Surroundings:
         for holder, before in self.snapshot.holders:
             _, name, owner = self.walk.holders[id(holder)]
             yield from differences(holder, before, name, owner)
-        for holder, before in self.snapshot.nests.values():
-            name = next((p.name for p, value in self.walk.places.values() if value is holder), "a list")
+        for holder, before, name in self.snapshot.nests.values():
             yield from differences(holder, before, name, holder)
         for place, before in (*self.snapshot.cells, *self.snapshot.globals):
             if (now := place.get()) is not before:
                 yield place, before, now
 
     def slots(self) -> list[Place]:
-        """Places that hold another tensor of the same kind now. Any other change cannot be carried from step to step."""
+        """Places that hold other tensors of the same kind now. Any other change cannot be carried from step to step."""
         found = []
         for place, before, now in self.changes():
-            if not (isinstance(before, Tensor) and isinstance(now, Tensor) and alike(before, now)):
+            if not alike(before, now):
                 self.refuse(place, before, now)
             found.append(place)
         return found
@@ -148,7 +149,8 @@ class Surroundings:
             what = f"backward() in a body leaves a gradient in {place.name}"
             todo = "use pullback.autograd.grad() in the body, and return the gradients"
         elif place.key in ("_array", "_storage"):
-            what, todo = f"a body gives {place.name} other memory", "write into it, x.copy_(y), or carry it"
+            name = place.name.rpartition(".")[0]
+            what, todo = f"a body gives {name} other memory", "write into it, x.copy_(y), or carry it"
         else:
             kinds = " to ".join(kind_of(x) for x in (before, now))
             what = f"a body changes {place.name} ({kinds}), which would happen once and not in every step"
@@ -168,17 +170,20 @@ class Surroundings:
                     written_at=x._storage.writer,
                 )
 
-    def write(self, adopted: Adopted, array: Any) -> None:
+    def write(self, buffer: Buffer, array: Any, *others: Surroundings) -> None:
         """Memory outside gets what the last step left."""
-        Symbol(adopted.buffer, adopted.buffer.value).write(array)
-        for storage, _ in self.snapshot.storages:
-            if type(storage.array) is Symbol and storage.array.buffer is adopted.buffer:
+        Symbol(buffer, buffer.value).write(array)
+        seen = {id(s): s for around in (self, *others) for s, _ in around.snapshot.storages}
+        for storage in seen.values():
+            if type(storage.array) is Symbol and storage.array.buffer is buffer:
                 storage.wrote()
 
 
 def differences(holder: Any, before: Any, name: str, owner: Any) -> Iterator[tuple[Place, Any, Any]]:
     """What a dict or a list has become, item by item."""
-    if isinstance(holder, list):
+    listed = isinstance(holder, (list, deque))
+    pairs: list[tuple[Any, Any, Any]]
+    if listed:
         if len(holder) != len(before):
             yield Place(holder, None, name, owner), before, list(holder)
             return
@@ -190,14 +195,21 @@ def differences(holder: Any, before: Any, name: str, owner: Any) -> Iterator[tup
             continue
         if isinstance(owner, Tensor) and key not in ("_grad", "_array", "_storage") and key.startswith("_"):
             continue  # the tape's own
-        if type(then) is type(now) and not isinstance(then, Tensor) and not hasattr(then, "__dict__") and then == now:
+        if not changed(now, then):
             continue
-        label = f"{name}[{key}]" if isinstance(holder, list) else f"{name}.{str(key).strip('_')}"
+        label = f"{name}[{key!r}]" if listed or owner is holder else f"{name}.{str(key).strip('_')}"
         yield Place(holder, key, label, owner), then, now
 
 
-def alike(x: Tensor, y: Tensor) -> bool:
-    return x._array.shape == y._array.shape and x._array.dtype == y._array.dtype
+def alike(x: Any, y: Any) -> bool:
+    """Are these tensors, or nests with tensors, of the same shapes and types?"""
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return bool(x._array.shape == y._array.shape and x._array.dtype == y._array.dtype)
+    if type(x) is not type(y) or not is_nest(x) or len(x) != len(y):
+        return not changed(y, x)
+    if isinstance(x, dict):
+        return list(x) == list(y) and all(alike(x[key], y[key]) for key in x)
+    return all(map(alike, x, y))
 
 
 def kind_of(x: Any) -> str:
@@ -247,7 +259,13 @@ class Body:
     @property
     def fixed(self) -> list[Fixed]:
         """What it reads and does not write of the world around it."""
-        adopted = [a for a in self.child.adopted.values() if a.inner not in self.child.constants and not a.written]
+        written = {a.inner for a in self.child.adopted.values() if a.written}
+        return [f for f in self.everything if f.value not in written]
+
+    @property
+    def everything(self) -> list[Fixed]:
+        """What it reads of the world around it."""
+        adopted = [a for a in self.child.adopted.values() if a.inner not in self.child.constants]
         numbers = [Fixed(value, number) for number, value in self.child.numbers.values()]
         return [*[Fixed(a.inner, a.array) for a in adopted], *numbers]
 
@@ -276,15 +294,16 @@ class Body:
                 stack.extend(new)
         return list(found)
 
-    def pull(self, outer: Sequence[Edge], adding: bool, record: bool = False) -> Pulled:
-        """Walk back through the body's tape. With `adding`, the edges outside start from what other steps sent there.
+    def pull(self, outer: Sequence[Edge], wanted: Sequence[bool], adding: bool = False, record: bool = False) -> Pulled:
+        """Walk back through the body's tape, from the cotangents of the results that are `wanted`.
 
-        The order in which cotangents are added up is that of the loop run step by step.
+        With `adding`, the edges outside start from what other steps sent there. The order in which cotangents are added
+        up is that of the loop run step by step.
         """
-        recorder = self.child
+        recorder, where = self.child, next((array_of(y).device for y in self.outs), "cpu")
 
         def fresh(like: Any) -> Any:
-            symbol = recorder.symbol(like.shape, like.dtype)
+            symbol = recorder.symbol(like.shape, like.dtype, device=getattr(like, "device", where))
             if not record:
                 return symbol
             x = wrap(symbol)
@@ -292,20 +311,18 @@ class Body:
             return x
 
         with self.inside():
-            given = [None if e is None else fresh(array_of(y)) for e, y in zip(self.ends, self.outs, strict=True)]
+            given = [fresh(array_of(y)) if want else None for want, y in zip(wanted, self.outs, strict=True)]
             sums = [fresh(array_of(e)) for e in outer] if adding else []
+            some = next(g for g in given if g is not None)
             seeds = [*zip(outer, sums, strict=False)]
-            seeds += [(e, g) for e, g in zip(self.ends, given, strict=True) if e is not None][::-1]
+            seeds += [(e, g) for e, g in zip(self.ends, given, strict=True) if e is not None and g is not None][::-1]
             targets = [*outer, *[x for x, want in zip(self.leaves, self.wants, strict=True) if want]]
             found = walk_back(seeds, targets, record) if seeds else {}
 
             def reached(e: Edge) -> Any:
                 like = array_of(e)
                 g = found.get(e)
-                if g is None:
-                    some = next((g for g in given if g is not None), like)
-                    g = full_like(some, value=0.0, shape=like.shape, dtype=like.dtype)
-                return g
+                return full_like(some, value=0.0, shape=like.shape, dtype=like.dtype) if g is None else g
 
             leaves = [reached(x) if want else None for x, want in zip(self.leaves, self.wants, strict=True)]
             return Pulled(given, sums, leaves, [reached(e) for e in outer])
@@ -336,33 +353,34 @@ def trace_body(
 ) -> Traced:
     """Run a body on symbols like `carry` and `rows` until it is known what it carries.
 
-    Another tensor in a place, memory that held a constant, a carried value that wants gradients after all: each of
-    these shows when the body has run, and then it runs again with that in mind.
+    Another tensor in a place, memory that held a constant, a carried value that wants gradients after all, a parameter
+    that was cast: each of these shows when the body has run, and then it runs again with that in mind.
     """
-    parent = MODES.capture
+    parent, regime = MODES.capture, MODES.autocast
     around = Surroundings(*functions)
     places = list(slots)
     carried: list[Buffer] = []
     wants = [edge_of(x) is not None and MODES.grad for x in carry]
     while True:
-        n, olds = len(carry), [place.get() for place in places]
+        n, held = len(carry), [place.get() for place in places]
+        olds = tensors(held)
         wants += [edge_of(x) is not None and MODES.grad for x in olds[len(wants) - n :]]
         child, start = Child(parent, carried), tick()
         try:
-            regime = MODES.autocast
-            with child.at_work(), Switch(pack=None, watch=None, autocast=regime and regime.alone()):
+            inner = regime and regime.alone()
+            if inner is not None and inner.cache is not None:
+                inner.cache.update(regime.cache)
+            with child.at_work(), Switch(pack=None, watch=None, autocast=inner):
                 leaves = [leaf(child, x, want) for x, want in zip([*carry, *olds], wants, strict=True)]
-                inputs = [leaf(child, x, edge_of(x) is not None and MODES.grad) for x in rows]
-                for place, x in zip(places, leaves[n:], strict=True):
-                    place.set(x)
+                inputs = [leaf(child, x, edge_of(x) is not None and MODES.grad, 1) for x in rows]
+                put_tensors(places, held, leaves[n:])
                 outs = flat([*leaves[:n], *inputs])
-                unwritten([*leaves, *inputs], functions[0])
+                for x in [*leaves[:n], *inputs]:
+                    if x._storage.version:
+                        refuse_write(x, functions[0])
                 new = [p for p in around.slots() if not any(same_place(p, q) for q in places)]
-                kept = [place.get() for place in places]
-                for place, old, now in zip(places, olds, kept, strict=True):
-                    if not (isinstance(now, Tensor) and alike(old, now)):
-                        around.refuse(place, old, now)
-                carries = [in_order(x) for x in [*outs[:n], *kept]]
+                now = [place.get() for place in places]
+                carries = [in_order(x) for x in [*outs[:n], *tensors(now)]]
                 ends = [edge_of(x) is not None for x in carries]
                 memory = [a for a in child.adopted.values() if a.buffer.value is not a.inner]
                 around.histories(memory)
@@ -370,28 +388,38 @@ def trace_body(
             around.snapshot.restore()
         constant = [a.buffer for a in memory if a.inner in child.constants]
         more = [want or end for want, end in zip(wants, ends, strict=True)]
-        if not new and not constant and more == wants:
+        casts = (
+            [kept for key, kept in inner.cache.items() if regime.cache.get(key) is not kept]
+            if inner and inner.cache
+            else []
+        )
+        casts = [kept for kept in casts if id(kept.of) in around.walk.tensors and kept.fits(kept.of)]
+        for kept in casts:  # made once, outside, as it is when the loop runs step by step
+            regime.convert(kept.of, kept.cast.npdtype)
+        if not new and not constant and not casts and more == wants:
             results = [*carries, *outs[n:]]
             return Traced(Body(child, start, [*leaves, *inputs], results, memory), places, around)
         places, carried, wants = places + new, carried + constant, more
+
+
+def put_tensors(places: Sequence[Place], held: Sequence[Any], new: Sequence[Tensor]) -> None:
+    """Places that held nests of tensors get the same nests with other tensors."""
+    given = iter(new)
+    for place, nest in zip(places, held, strict=True):
+        place.set(map_tensors(lambda x: next(given), nest))
 
 
 def same_place(p: Place, q: Place) -> bool:
     return p.holder is q.holder and p.key == q.key
 
 
-def leaf(child: Child, like: Tensor, wants: bool) -> Tensor:
-    """An input of a body."""
-    x = wrap(child.symbol(like._array.shape, like._array.dtype))
+def leaf(child: Child, like: Tensor, wants: bool, skip: int = 0) -> Tensor:
+    """An input of a body: as `like`, or what lies at one place of its first dimension."""
+    array = like._array
+    strides = array.strides[skip:] if skip else None
+    x = wrap(child.symbol(array.shape[skip:], array.dtype, strides, array.device))
     x._requires_grad = wants
     return x
-
-
-def unwritten(inputs: Sequence[Tensor], function: Any) -> None:
-    """A body may not write over what it is given."""
-    for x in inputs:
-        if x._storage.version:
-            refuse_write(x, function)
 
 
 def refuse_write(x: Tensor, function: Any) -> NoReturn:
@@ -402,6 +430,3 @@ def refuse_write(x: Tensor, function: Any) -> NoReturn:
         written_at=x._storage.writer,
         the_body_is=position_of(function),
     )
-
-
-__all__ = ["Body", "Child", "Fixed", "Number", "Pulled", "Surroundings", "Traced", "show", "trace_body"]

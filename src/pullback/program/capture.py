@@ -11,6 +11,7 @@ import gc
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -105,7 +106,7 @@ class Session:
         """Notice tensors that were not found, and calls whose results differ each time."""
         mine = {id(t._array) for t, _ in self.walk.tensors.values()}
         for x in gc.get_objects():
-            if not isinstance(x, Tensor) or "_array" not in vars(x):  # a lazy parameter has no memory yet
+            if not issubclass(type(x), Tensor) or "_array" not in vars(x):  # a lazy parameter has no memory yet
                 continue
             if type(x._array) is np.ndarray and id(x._array) not in mine:
                 self.known[id(x._array)] = x
@@ -138,8 +139,10 @@ class Session:
     def begin(self, holder: Any, key: Any, make: Callable[[], Any]) -> Any:
         """holder[key] = make(), on real arrays, as if it had been so before the step."""
         if id(holder) not in self.walk.holders or (isinstance(key, Tensor) and id(key) not in self.walk.tensors):
-            holder[key] = make()  # of an object that each call makes anew
-            return
+            made = make()  # for an object that each call makes anew
+            if not isinstance(made, dict) or made:
+                holder[key] = made
+            return made
         symbolic = [(x, dict(vars(x))) for x, _ in self.walk.tensors.values()]
         storages = [(s, dict(vars(s))) for s, _ in self.snapshot.storages]
         before, MODES.capture = MODES.capture, None
@@ -188,6 +191,7 @@ class Session:
             self.lift_state(group)
         for x, _ in self.walk.tensors.values():
             self.lifted[id(x)] = x._storage, x._array
+        self.recorder.check_targets = self.check_targets
         for x, _ in self.outer:
             x._node, x._requires_grad = None, True
         if self.use_phantoms:
@@ -196,6 +200,13 @@ class Session:
                     symbol = self.recorder.symbol(x._array.shape, x._array.dtype, device=x._array.device)
                     x._grad = wrap(symbol)
                     self.phantoms[id(x)] = x._grad, symbol.value()
+
+    def check_targets(self, xs: list[Tensor]) -> None:
+        """The way from a tensor of the step to what was computed from `xs` before it cannot be seen from inside."""
+        above = {e for _, node in self.outer for n in nodes_below(node) for e in n.edges if e is not None}
+        for x in xs:
+            if x in above:
+                refuse_outside("autograd.grad()")
 
     def lift_argument(self, x: Tensor, i: int) -> None:
         array = x._array
@@ -242,6 +253,8 @@ class Session:
         for t, _ in group:
             if same_place(t._array, array):
                 t._array = base
+            elif hasattr(array, "looks"):  # on a device
+                t._array = self.view_of(base, t._array.looks[len(array.looks) :])
             elif t._path:
                 t._array = self.view_of(base, t._path)
             else:
@@ -263,7 +276,9 @@ class Session:
         for optimizer, name in self.walk.optimizers:
             for i, group in enumerate(optimizer.param_groups):
                 for key, value in list(group.items()):
-                    self.numbers[id(group), key] = group[key] = self.freed(f"{name}.param_groups[{i}][{key!r}]", value, (group, key, None))
+                    self.numbers[id(group), key] = group[key] = self.freed(
+                        f"{name}.param_groups[{i}][{key!r}]", value, (group, key, None)
+                    )
 
     def freed(self, source: str, value: Any, place: tuple[Any, Any, int | None]) -> Any:
         if type(value) in (float, int):
@@ -302,6 +317,14 @@ def refuse_call(what: str) -> None:
     )
 
 
+def refuse_outside(what: str) -> None:
+    fail(
+        PullbackError,
+        f"{what} inside of a captured step reaches a tensor that was computed outside of it",
+        "detach() it before passing it to the step, or compute it inside",
+    )
+
+
 def state_of(generator: Any) -> Any:
     """Where a generator of NumPy's is in its stream."""
     if hasattr(generator, "get_state"):
@@ -330,18 +353,25 @@ class Snapshot:
         self.tensors = [(x, dict(vars(x))) for x, _ in walk.tensors.values()]
         storages = {id(x._storage): x._storage for x, _ in walk.tensors.values()}
         self.storages = [(s, dict(vars(s))) for s in storages.values()]
-        nests = [value for _, value in walk.places.values() if type(value) in (list, dict, Watched) and is_nest(value)]
-        self.nests = {id(nest): (nest, copy.copy(nest)) for nest in nests}
+        self.nests: dict[int, tuple[Any, Any, str]] = {}  # lists and dicts, what was in them, and what they are called
+        for place, value in walk.places.values():
+            self.keep(value, place.name)
         self.tables = [(g, dict(g)) for optimizer, _ in walk.optimizers for g in optimizer.param_groups]
-        self.globals = [p for p in walk.places.values() if type(p[0].holder) is dict and id(p[0].holder) not in walk.holders]
+        self.globals = [
+            p for p in walk.places.values() if type(p[0].holder) is dict and id(p[0].holder) not in walk.holders
+        ]
 
     def note(self, holder: Any, key: Any, value: Any) -> None:
         """This was there before as well."""
         for known, content in self.holders:
             if known is holder:
                 content[key] = value
-        if type(value) in (list, dict, Watched) and is_nest(value):
-            self.nests[id(value)] = value, copy.copy(value)
+        self.keep(value, "")
+
+    def keep(self, nest: Any, name: str) -> None:
+        """What is in the lists and dicts of a nest."""
+        if is_nest(nest):
+            self.nests.update((id(c), (c, copy.copy(c), name)) for c in containers(nest))
 
     def add(self, x: Tensor) -> None:
         """A tensor that was there before as well."""
@@ -356,9 +386,10 @@ class Snapshot:
         for x, fields in self.tensors:
             vars(x).clear()
             vars(x).update(fields)
-        for holder, content in (*self.holders, *self.nests.values()):
-            if isinstance(holder, list):
-                holder[:] = content
+        for holder, content, *_ in (*self.holders, *self.nests.values()):
+            if isinstance(holder, (list, deque)):
+                holder.clear()
+                holder.extend(content)
             else:
                 holder.clear()
                 holder.update((k, v) for k, v in content.items() if v is not MISSING)
@@ -433,8 +464,8 @@ class Nest:
 
     def __init__(self, like: Any, parts: Sequence[Any]) -> None:
         self.like, self.parts = like, parts
-        if isinstance(like, dict):  # what it is now; itself it is about to be put back
-            self.like, self.keys = copy.copy(like), tuple(like)
+        if isinstance(like, (dict, deque)):  # what it is now; itself it is about to be put back
+            self.like, self.keys = copy.copy(like), tuple(like) if isinstance(like, dict) else ()
             self.like.clear()
 
     def make(self, call: Any) -> Any:
@@ -443,6 +474,8 @@ class Nest:
             made = copy.copy(self.like)
             made.update(zip(self.keys, parts, strict=True))
             return made
+        if isinstance(self.like, deque):
+            return deque(parts, self.like.maxlen)
         if isinstance(self.like, tuple) and hasattr(self.like, "_fields"):
             return type(self.like)(*parts)
         return type(self.like)(parts)
@@ -493,12 +526,14 @@ class Rebinding:
 class Captured:
     """A Program, and how its inputs and results belong to Python's objects."""
 
-    program: Program  # as recorded
+    program: Program  # to be run
+    raw: Program  # as recorded
     sources: list[Any]  # Source or Number for each input
     result: Any  # template
     contents: list[Content]
     changes: list[Change]
     rebindings: list[Rebinding]
+    places: list[str]  # the devices that the user sees the outputs on
     deferred: list[Any]
     graph: Graph | None  # of results that want gradients
     session: Session
@@ -507,9 +542,15 @@ class Captured:
 class Graph:
     """The way back from results of a Program to what it read."""
 
-    def __init__(self, program: Program, pair: Any, wanted: list[int], results: list[int], residuals: list[int]) -> None:
+    def __init__(
+        self, program: Program, pair: Any, wanted: list[int], results: list[int], residuals: list[int]
+    ) -> None:
         self.program, self.pair = program, pair  # the Program that gives just the results; its gradient
-        self.wanted, self.results, self.residuals = wanted, results, residuals  # inputs, and numbers of the whole's results
+        self.wanted, self.results, self.residuals = (
+            wanted,
+            results,
+            residuals,
+        )  # inputs, and numbers of the whole's results
         self.copied: list[int] = []  # inputs that the way back needs and the step writes over
 
 
@@ -541,7 +582,9 @@ class Assembly:
     def __init__(self, session: Session, keep_grads: bool) -> None:
         self.session, self.recorder, self.keep_grads = session, session.recorder, keep_grads
         self.outputs: list[Value] = []
-        self.of_symbol: dict[int, int] = {}  # of a tensor made by the step: the number of its result
+        self.places: list[str] = []  # the devices that the user sees them on
+        self.names: list[str] = []
+        self.of_symbol: dict[int, Fresh] = {}  # of tensors made by the step
         self.made: list[tuple[Tensor, Fresh]] = []
         self.regions = {id(r.tensor): r for r in session.regions}
 
@@ -556,12 +599,8 @@ class Assembly:
         session = self.session
         for x, _ in session.outer:
             if x._grad is not None and id(x) not in session.phantoms and x._grad is not self.before(x, "_grad"):
-                fail(
-                    PullbackError,
-                    "backward() inside of a captured step reaches a tensor that was computed outside of it",
-                    "detach() it before passing it to the step, or compute it inside",
-                )
-        template = self.template(result, "the result")
+                refuse_outside("backward()")
+        template = self.template(result, "result")
         changes, rebindings = self.changes(), self.rebindings()
         deferred = [(action, self.template(given, "a deferred call")) for action, *given in self.recorder.deferred]
         if self.phantoms_matter():
@@ -577,6 +616,7 @@ class Assembly:
                 writes.append(Write(region.name, value, None))
         captured = Captured()
         captured.session = session
+        captured.places = self.places
         captured.result, captured.changes, captured.contents = template, changes, contents
         captured.deferred, captured.rebindings = deferred, rebindings
         used = {v for i in self.recorder.instructions for v in i.values} | {*self.outputs, *(w.value for w in writes)}
@@ -593,7 +633,13 @@ class Assembly:
         writes = [Write(w.name, w.value, place_of.get(w.name)) for w in writes]
         captured.graph = pair and self.graph(pair, live, captured, inputs)
         captured.program = Program(
-            name_of(session.function), inputs, self.recorder.constants, self.recorder.instructions, self.outputs, writes
+            name_of(session.function),
+            inputs,
+            self.recorder.constants,
+            self.recorder.instructions,
+            self.outputs,
+            writes,
+            self.names + [f"kept {i}" for i in range(len(self.outputs) - len(self.names))],
         )
         return captured
 
@@ -627,9 +673,7 @@ class Assembly:
         inputs = [Input(r.input, r.kind, r.name) for r in self.session.regions]
         inputs += [Input(value, "number", named(number)) for number, value in self.recorder.numbers.values()]
         edges = [edge(r.tensor) for _, r in self.leaves]
-        before = len(self.recorder.instructions)
         pair = pullback_of_graph(name_of(self.session.function), self.recorder, inputs, [x for x, _ in live], edges)
-        del self.recorder.instructions[before:]
         self.residuals = list(range(len(self.outputs), len(self.outputs) + len(pair.forward.outputs) - len(live)))
         self.outputs.extend(pair.forward.outputs[len(live) :])
         return pair
@@ -673,36 +717,45 @@ class Assembly:
     def template(self, x: Any, name: str) -> Any:
         """How to make x anew at each call."""
         if isinstance(x, Tensor):
-            return self.tensor(x)
+            return self.tensor(x, name)
         if type(x) is Number:
             return Computed(x)
-        if isinstance(x, dict):
-            return Nest(x, [self.template(v, f"{name}[{k!r}]") for k, v in x.items()])
-        if isinstance(x, (list, tuple, set)) and type(x) is not set:
-            return Nest(x, [self.template(v, f"{name}[{i}]") for i, v in enumerate(x)])
+        if isinstance(x, (dict, list, tuple, deque)):
+            if id(x) in self.session.snapshot.nests or id(x) in self.session.walk.holders:
+                return Constant(x)  # the same as before; what changes in it is a change of its own
+            return self.nest(x, name)
         if type(x) in PLAIN_TYPES or id(x) in self.session.walk._seen or callable(x):
             return Constant(x)
         if hasattr(x, "__dict__") and any(isinstance(v, Tensor) for v in trees.leaves(tuple(vars(x).values()))):
             return Record(x, {k: self.template(v, f"{name}.{k}") for k, v in vars(x).items()})
         if type(x) is Symbol:
-            fail(PullbackError, f"{name} keeps the array of a tensor, which is a symbol during capture", "keep the tensor")
+            fail(
+                PullbackError,
+                f"{name} keeps the array of a tensor, which is a symbol during capture",
+                "keep the tensor",
+            )
         return Constant(x)
 
-    def tensor(self, x: Tensor) -> Any:
+    def nest(self, x: Any, name: str) -> Nest:
+        """How to make a container of what is in x."""
+        parts = x.items() if isinstance(x, dict) else enumerate(x)
+        return Nest(x, [self.template(v, f"{name}[{k!r}]") for k, v in parts])
+
+    def tensor(self, x: Tensor, name: str) -> Any:
         if id(x) in self.session.walk.tensors:
             i = next((i for i, a in enumerate(self.session.arguments) if a is x), None)
             if i is not None and id(x) not in self.session.walk.access:
                 return Same(Source(argument=i))
             return Same(self.session.source(x))
-        index = self.of_symbol.get(id(x))
-        if index is None:
-            index = self.of_symbol[id(x)] = len(self.outputs)
+        fresh = self.of_symbol.get(id(x))
+        if fresh is None:
+            fresh = self.of_symbol[id(x)] = Fresh(len(self.outputs), x)
             array = x._array
             self.outputs.append(array.value() if type(array) is Symbol else self.recorder.constant(np.asarray(array)))
-            fresh = Fresh(index, x)
+            self.names.append(name)
+            self.places.append(array.device)
             self.made.append((x, fresh))
-            return fresh
-        return Fresh(index, x)
+        return fresh
 
     def changes(self) -> list[Change]:
         """Places that hold something else now."""
@@ -714,12 +767,16 @@ class Assembly:
             _, name, owner = walk.holders[id(holder)]
             if id(holder) in skip:
                 for key, now in holder.items():
-                    if now is not self.session.numbers.get((id(holder), key)) and changed(now, before.get(key, MISSING)):
-                        found.append(Change(Place(holder, key, f"{name}[{key!r}]", owner), self.template(now, name), None))
+                    if now is not self.session.numbers.get((id(holder), key)) and changed(
+                        now, before.get(key, MISSING)
+                    ):
+                        found.append(
+                            Change(Place(holder, key, f"{name}[{key!r}]", owner), self.template(now, name), None)
+                        )
                 continue
             if isinstance(owner, Tensor):
                 self.tensor_changes(found, owner, before, name, arguments.get(id(owner)))
-            elif isinstance(holder, list):
+            elif isinstance(holder, (list, deque)):
                 if len(holder) != len(before) or any(a is not b for a, b in zip(holder, before, strict=True)):
                     found.append(Change(Place(holder, None, name, owner), self.template(list(holder), name), None))
             else:
@@ -732,10 +789,16 @@ class Assembly:
             now = place.get()
             if changed(now, then):
                 found.append(Change(place, self.template(now, place.name), None))
-        for place, then in walk.places.values():  # nests that were written into
-            now = place.get()
-            if now is then and type(now) in (list, dict, Watched) and is_nest(now) and id(now) not in walk.holders:
-                self.nest_change(found, place, now)
+        for nest, before, name in self.session.snapshot.nests.values():
+            if id(nest) not in walk.holders and differ(nest, before):
+                found.append(Change(Place(nest, None, name, nest), self.nest(nest, name), None))
+        for kept, before, name in walk.sets:
+            if kept != before:
+                kept.clear()
+                kept.update(before)
+                fail(
+                    PullbackError, f"the step changes the set {name}, which cannot be captured", "use a dict or a list"
+                )
         return found
 
     def rebindings(self) -> list[Rebinding]:
@@ -745,7 +808,9 @@ class Assembly:
             storage, array = self.session.lifted[id(x)]
             if x._storage is storage and x._array.buffer is array.buffer and x._array.shape == array.shape:
                 continue
-            owner = next((r for r in self.session.regions if r.tensor._storage is x._storage and r.tensor is not x), None)
+            owner = next(
+                (r for r in self.session.regions if r.tensor._storage is x._storage and r.tensor is not x), None
+            )
             if x._storage is storage or x._array is not x._storage.array or owner is not None:
                 fail(
                     PullbackError,
@@ -753,18 +818,14 @@ class Assembly:
                     "make a new tensor instead",
                 )
             twin = wrap(x._array)
-            i = next((i for i, a in enumerate(self.session.arguments) if a is x and id(x) not in self.session.walk.access), None)
+            i = next(
+                (i for i, a in enumerate(self.session.arguments) if a is x and id(x) not in self.session.walk.access),
+                None,
+            )
             source = self.session.source(x) if i is None else Source(argument=i)
-            found.append(Rebinding(source, self.tensor(twin), name))
+            found.append(Rebinding(source, self.tensor(twin, name), name))
             self.session.recorder.keep.append(twin)
         return found
-
-    def nest_change(self, found: list[Change], place: Place, now: Any) -> None:
-        _, before = self.session.snapshot.nests[id(now)]
-        same = list(before) == list(now) if isinstance(now, dict) else len(before) == len(now)
-        parts = zip(before.values(), now.values(), strict=False) if isinstance(now, dict) else zip(before, now, strict=False)
-        if not same or any(changed(b, a) for a, b in parts):
-            found.append(Change(Place(now, None, place.name, place.owner), self.template(now, place.name), None))
 
     def tensor_changes(self, found: list[Change], x: Tensor, before: Any, name: str, argument: int | None) -> None:
         """A tensor's gradient, flag and attributes; what its memory holds is written as content."""
@@ -776,7 +837,13 @@ class Assembly:
             elif changed(a, b):
                 if key == "_grad" and not self.keep_grads and a is not None and b is None:
                     continue
-                found.append(Change(Place(now, key, f"{name}.{key.strip('_')}", x), self.template(a, name), argument))
+                found.append(
+                    Change(
+                        Place(now, key, f"{name}.{key.strip('_')}", x),
+                        self.template(a, f"{name}.{key.strip('_')}"),
+                        argument,
+                    )
+                )
         if now.get("_requires_grad", False) != before.get("_requires_grad", False) and not any(
             x is t for t, _ in self.session.outer
         ):
@@ -793,6 +860,22 @@ def nodes_below(root: Any) -> Iterator[Any]:
             if below is not None and not isinstance(below, Tensor) and below not in seen:
                 seen.add(below)
                 stack.append(below)
+
+
+def containers(nest: Any) -> Iterator[Any]:
+    """The lists and dicts of a nest, itself among them."""
+    if not isinstance(nest, tuple):
+        yield nest
+    for part in nest.values() if isinstance(nest, dict) else nest:
+        if isinstance(part, (list, tuple, dict)):
+            yield from containers(part)
+
+
+def differ(now: Any, then: Any) -> bool:
+    """Is something else in a list or a dict?"""
+    if isinstance(now, dict):
+        return list(now) != list(then) or any(changed(now[k], then[k]) for k in now)
+    return len(now) != len(then) or any(changed(a, b) for a, b in zip(now, then, strict=True))
 
 
 def changed(now: Any, then: Any) -> bool:

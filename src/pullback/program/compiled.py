@@ -96,7 +96,8 @@ class Compiled:
         entry = Entry(captured, args, kwargs)
         entry.run = self._build(captured.program, entry)
         if hasattr(entry.run, "adopt"):  # state lives where the engine computes
-            entry.run.adopt([r.tensor._storage for r in captured.session.regions if r.source in captured.sources and r.kind == "state"])
+            entry.run.adopt([r.tensor._storage for r in captured.session.regions if r.source in captured.sources and r.kind == "state"],
+                            captured.places)  # fmt: skip
         if captured.graph is not None:
             entry.run_back = self._build(captured.graph.pair.backward, entry)
         self._entries.insert(0, entry)
@@ -110,7 +111,11 @@ class Compiled:
         return entry
 
     def _build(self, program: Program, entry: Entry) -> Any:
-        engine = importlib.import_module(ENGINES[self._engine])
+        engine, session = importlib.import_module(ENGINES[self._engine]), entry.captured.session
+        away = next((where for r in session.regions if (where := r.tensor._array.device) != "cpu"), None)
+        if self._engine == "numpy" and away is not None:
+            fail(PullbackError, f"the numpy engine computes on the CPU, but the step's tensors lie on {away}",
+                 'leave out engine=, or move them with .to("cpu")')  # fmt: skip
         return engine.build(program, **self._options)
 
     # -- looking at it -------------------------------------------------------------------------------------------------
@@ -133,6 +138,13 @@ class Compiled:
             if entry.inputs(args, kwargs) is not None:
                 return entry.captured.program
         return self._capture(args, kwargs).captured.program
+
+    def inputs(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """What the Program would be run on now, for these arguments: for an Interpreter to step through."""
+        self.capture(*args, **kwargs)
+        inputs = self._entries[0].inputs(args, kwargs)
+        assert inputs is not None
+        return inputs
 
     def __repr__(self) -> str:
         name = getattr(self._function, "__name__", type(self._function).__name__)
@@ -164,9 +176,7 @@ def compile(
     for ignored in ("fullgraph", "dynamic", "backend", "mode", "disable"):
         options.pop(ignored, None)
     if model is None:
-        return functools.partial(
-            compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, **options
-        )
+        return functools.partial(compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, **options)
     if not callable(model):
         fail(PullbackError, f"compile() takes a function or a module, not {type(model).__name__}")
     return Compiled(model, engine, verify_every, keep_grads, **options)

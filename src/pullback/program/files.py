@@ -11,7 +11,7 @@ number.
     lines                     [[file, number, text], ...]
     instructions              [{"op", "inputs": [operand, ...], "params": {name: item}, "outputs": [n, ...],
                                 "phase", "module", "region", "line": place in lines or null}, ...]
-    outputs                   [n, ...]
+    outputs                   [[n, name or ""], ...]
     writes                    [[name, n, place in inputs or null], ...]
     sha256                    of all the above as `save` writes it; may be missing, but not wrong
 
@@ -91,7 +91,7 @@ def to_json(program: Program) -> dict[str, Any]:
         "constants": [[place[v], pack(array)] for v, array in program.constants.items()],
         "lines": [list(line) for line in lines],
         "instructions": [instruction(i) for i in program.instructions],
-        "outputs": [place[v] for v in program.outputs],
+        "outputs": [[place[v], name] for v, name in zip(program.outputs, program.names, strict=True)],
         "writes": [[w.name, place[w.value], w.input] for w in program.writes],
     }
 
@@ -149,9 +149,9 @@ def _program(content: dict[str, Any]) -> Program:
         Write(expect(str, name), at(n), None if i is None else index(i, len(inputs)))
         for name, n, i in content["writes"]
     ]
-    program = Program(
-        expect(str, content["name"]), inputs, constants, instructions, [at(n) for n in content["outputs"]], writes
-    )
+    outputs = [at(n) for n, _ in content["outputs"]]
+    names = [expect(str, name) for _, name in content["outputs"]]
+    program = Program(expect(str, content["name"]), inputs, constants, instructions, outputs, writes, names)
     if list(program.values()) != values:
         raise ValueError("values do not stand in the order in which they come")
     return program

@@ -18,7 +18,7 @@ from ..ops.create import full_like
 from ..ops.record import REPLAY, Plan
 from ..tape import Alias, Edge, Label, Node, attach, edge, walk
 from ..tensor import Storage, Tensor, wrap
-from .passes import optimize
+from .passes import optimize, prune
 from .program import Input, Instruction, Program, Value
 from .recorder import Recorder
 from .replay import replay
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
     forward: Program  # gives the original results, then the residuals
     backward: Program  # gives the cotangents of wanted inputs
-    sources: tuple[tuple[str, int], ...]  # what each input of `backward` is: ("input" | "residual" | "cotangent", which)
+    sources: tuple[tuple[str, int], ...]  # for each input of `backward`: ("input" | "residual" | "cotangent", which)
     gives: tuple[int | None, ...]  # for each wanted input: which output of `backward`; None: nothing flows there
 
     def operands(self, inputs: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
@@ -117,7 +117,7 @@ def pair_of(
     cotangents: dict[int, Value],
     pulled: Sequence[Value | None],
 ) -> Pair:
-    """The pair of all that a recorder has noted: `cotangents` by the number of their result, `pulled` for each wanted."""
+    """The pair of all that a recorder has noted; `cotangents` by the number of their result, `pulled` by input."""
     late = named(cotangents.values(), "argument", "g")
     found = [v for v in pulled if v is not None]
     whole = optimize(
@@ -125,7 +125,7 @@ def pair_of(
     )
     there, back = whole.outputs[: len(results)], whole.outputs[len(results) :]
     cut = carve(whole, cotangents.values(), back)
-    forward = optimize(whole.replaced(inputs=inputs, outputs=[*there, *cut.residuals]))
+    forward = optimize(prune(whole.replaced(inputs=inputs, outputs=[*there, *cut.residuals])))
     place = {given.value: (INPUT, i) for i, given in enumerate(inputs)}
     place.update((v, (RESIDUAL, i)) for i, v in enumerate(cut.residuals))
     place.update((v, (COTANGENT, k)) for k, v in cotangents.items())
@@ -175,7 +175,7 @@ def pullback_of_graph(
         edges = [edge(x) if isinstance(x, Tensor) and x._array.dtype in FLOATS else None for x in outs]
         results = [recorder.operand(array) for array in arrays]
         symbols = {
-            k: recorder.symbol(a.shape, a.dtype)
+            k: recorder.symbol(a.shape, a.dtype, device=a.device)
             for k, (a, e) in enumerate(zip(arrays, edges, strict=True))
             if e is not None
         }
@@ -228,7 +228,7 @@ class ProgramNode(Node):
     """A Program that ran: its pullback is another one.
 
     `edges` are those of the wanted inputs, `arrays` all inputs and `residuals` what the forward Program gave beyond the
-    results; `run` runs the backward Program. A gradient that is to be differentiated again replays the Program op by op.
+    results; `run` runs the backward Program. A gradient that is to be differentiated again replays it op by op.
     """
 
     def __init__(
@@ -262,7 +262,9 @@ class ProgramNode(Node):
         some = next(part for part in gs if part is not None)
         for k in self.pair.differentiable:
             if gs[k] is None:
-                gs[k] = full_like(some, value=0.0, shape=self.program.outputs[k].shape, dtype=self.program.outputs[k].dtype)
+                gs[k] = full_like(
+                    some, value=0.0, shape=self.program.outputs[k].shape, dtype=self.program.outputs[k].dtype
+                )
         values = self.values()
         n = len(self.program.inputs)
         if record:
@@ -292,4 +294,4 @@ def frozen(array: Any) -> Any:
     if type(array) is not Symbol:
         return array
     value = array.value()
-    return Symbol(Buffer(value), value)
+    return Symbol(Buffer(value, array.device), value)

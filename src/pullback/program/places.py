@@ -20,12 +20,13 @@ import numpy as np
 
 from .. import trees
 from ..errors import LIBRARY, PACKAGE
-from ..modes import Watched
+from ..modes import CHANGES, Watched
+from ..ops.record import Op
 from ..random import default_generator
 from ..tensor import Tensor
 
 PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
-OPAQUE = (types.BuiltinFunctionType, types.GeneratorType, types.CodeType, types.FrameType, property)
+OPAQUE = (Op, types.BuiltinFunctionType, types.GeneratorType, types.CodeType, types.FrameType, property)
 BOOKKEEPING = ("_opt_called", "_stepping")  # that steps note for warnings, and nothing depends on
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 
@@ -55,7 +56,9 @@ class Place(NamedTuple):
         elif value is MISSING:
             self.holder.pop(self.key, None)
         elif isinstance(self.holder, dict):
-            dict.__setitem__(self.holder, self.key, value)  # not counted as a change: we made it
+            if not alike(self.holder.get(self.key), value):
+                CHANGES.count += 1  # it may be a condition of a capture
+            dict.__setitem__(self.holder, self.key, value)  # not counted as a change otherwise: we made it
         else:
             self.holder[self.key] = value
 
@@ -72,6 +75,7 @@ class Walk:
         self.tensors: dict[int, tuple[Tensor, str]] = {}
         self.access: dict[int, tuple[Place, int | None]] = {}  # where a tensor is found: in a place, as the n-th leaf
         self.named: dict[int, bool] = {}  # parameters that have their module's name
+        self.sets: list[tuple[set[Any], set[Any], str]] = []  # and what is in them
         self.arrays: dict[int, tuple[Any, str]] = {}
         self.drawing: list[Any] = [np.random]  # NumPy's random generators
         self.names: set[str] = set()  # that the user's code uses
@@ -120,10 +124,10 @@ class Walk:
         if isinstance(value, Tensor):
             self.access.setdefault(id(value), (place, None))
         elif is_nest(value):
-            for i, leaf in enumerate(trees.leaves(value)):
+            for i, (leaf, label) in enumerate(zip(trees.leaves(value), labels(value, name), strict=True)):
                 if isinstance(leaf, Tensor):
                     self.access.setdefault(id(leaf), (place, i))
-                    self.visit(leaf, f"{name}[{i}]")
+                    self.visit(leaf, label)
             return
         self.visit(value, name)
 
@@ -265,13 +269,28 @@ class Walk:
 
     def sequence(self, x: Iterable[Any], name: str) -> None:
         """The items of a list, a tuple or a set."""
-        if isinstance(x, list):
+        if isinstance(x, (list, deque)):
             self.holders[id(x)] = x, name, x
+        if isinstance(x, set):
+            self.sets.append((x, set(x), name))
         for i, value in enumerate(x):
-            if isinstance(x, list):
+            if isinstance(x, (list, deque)):
                 self.hold(x, i, f"{name}[{i}]", x, value)
             else:
                 self.visit(value, f"{name}[{i}]")
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Would a condition that holds for x hold for y? Of tensors, all that matters is checked before each call."""
+    if x is y or (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        return True
+    if type(x) is not type(y):
+        return False
+    if isinstance(x, dict):
+        return list(map(id, x)) == list(map(id, y)) and all(map(alike, x.values(), y.values()))
+    if isinstance(x, (list, tuple)):
+        return len(x) == len(y) and all(map(alike, x, y))
+    return type(x) in PLAIN_TYPES and bool(x == y)
 
 
 def is_nest(x: Any) -> bool:
@@ -279,7 +298,11 @@ def is_nest(x: Any) -> bool:
 
     An optimizer's group is none: its numbers are inputs.
     """
-    if type(x) not in (tuple, list, dict, Watched) or (type(x) is not tuple and len(x) > 1000) or (type(x) is dict and "params" in x):
+    if (
+        type(x) not in (tuple, list, dict, Watched)
+        or (type(x) is not tuple and len(x) > 1000)
+        or (type(x) is dict and "params" in x)
+    ):
         return False
     parts = x.values() if isinstance(x, dict) else x
     return all(type(v) in PLAIN_TYPES or isinstance(v, Tensor) or is_nest(v) for v in parts)
@@ -309,6 +332,15 @@ class ClassItems:
     def pop(self, key: str, default: Any = None) -> None:
         if key in vars(self.cls):
             delattr(self.cls, key)
+
+
+def labels(nest: Any, name: str) -> Iterator[str]:
+    """What to call each leaf of a nest."""
+    if isinstance(nest, (dict, list, tuple)):
+        for key, part in nest.items() if isinstance(nest, dict) else enumerate(nest):
+            yield from labels(part, f"{name}[{key!r}]")
+    else:
+        yield name
 
 
 def joined(name: str, key: str) -> str:

@@ -159,8 +159,10 @@ class Program:
         instructions: Sequence[Instruction],
         outputs: Sequence[Value],
         writes: Sequence[Write] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.names = tuple(names) if len(names) == len(outputs) else ("",) * len(outputs)  # of the outputs
         self.inputs, self.outputs, self.writes = tuple(inputs), tuple(outputs), tuple(writes)
         self.constants = constants
         self.instructions = tuple(instructions)
@@ -172,7 +174,7 @@ class Program:
 
     def replaced(self, **fields: Any) -> Program:
         """This Program with other fields."""
-        names = ("name", "inputs", "constants", "instructions", "outputs", "writes")
+        names = ("name", "inputs", "constants", "instructions", "outputs", "writes", "names")
         return Program(**{**{n: getattr(self, n) for n in names}, **fields})
 
     def makers(self) -> dict[Value, Instruction]:

@@ -82,14 +82,16 @@ def modes(out: Lines, entry: Any) -> None:
     if cast is None:
         out.refuse(f"{m}.autocast is not None")
     else:
-        out.refuse(f"{m}.autocast is None or ({m}.autocast.device, {m}.autocast.dtype) != {out.name(cast)}")
+        out.refuse(f"{m}.autocast is None or {m}.autocast.key != {out.name(cast)}")
 
 
 def arguments(out: Lines, entry: Any) -> None:
     tensors = [i for i, x in enumerate(entry.arguments) if isinstance(x, Tensor)]
     for i, x in entry.plain:
         if type(x) in PLAIN_TYPES:
-            out.refuse(f"a{i} is not {out.name(x)} and (type(a{i}) is not {out.name(type(x))} or a{i} != {out.name(x)})")
+            out.refuse(
+                f"a{i} is not {out.name(x)} and (type(a{i}) is not {out.name(type(x))} or a{i} != {out.name(x)})"
+            )
         else:
             out.refuse(f"a{i} is not {out.name(x)}")
     for i in tensors:
@@ -180,7 +182,8 @@ def state(out: Lines, entry: Any) -> None:
         else:
             place = source.place
             still = place is None or (
-                (isinstance(place.holder, Watched) or type(place.get()) is Watched) and (id(place.holder), place.key) not in changing
+                (isinstance(place.holder, Watched) or type(place.get()) is Watched)
+                and (id(place.holder), place.key) not in changing
             )
             if still:
                 fixed.append((i, regions[id(source)].tensor))
@@ -212,7 +215,11 @@ def refresh(entry: Any) -> None:
     entry.base = [None] * len(entry.captured.sources)
     for (i, _), t in zip(entry.fixed, entry.fixed_tensors, strict=True):
         entry.base[i] = t._storage.array
-    entry.targets = [(content.source.find(())._storage, content.index) for content in entry.captured.contents] if entry.commit else []
+    entry.targets = (
+        [(content.source.find(())._storage, content.index) for content in entry.captured.contents]
+        if entry.commit
+        else []
+    )
 
 
 # -- after the run -------------------------------------------------------------------------------------------------------
@@ -227,7 +234,11 @@ def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
     cleared: list[dict[str, Any]] = []
     constant: list[tuple[Any, Any]] = []
     for change in captured.changes:
-        if isinstance(change.template, Constant) and change.argument is None and change.place.key not in (None, "_grad"):
+        if (
+            isinstance(change.template, Constant)
+            and change.argument is None
+            and change.place.key not in (None, "_grad")
+        ):
             constant.append((change.place, change.template.value))
             continue
         if change.argument is not None or change.place.key != "_grad" or not isinstance(change.place.owner, Tensor):

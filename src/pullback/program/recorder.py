@@ -50,6 +50,7 @@ class Recorder:
         self.deferred: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.stale: dict[int, Position] = {}  # options that a deferred action will change
         self.check: Callable[[Any], None] = lambda array: None  # refuses arrays of tensors that were not found
+        self.check_targets: Callable[[Any], None] = lambda xs: None  # refuses what lies outside of the step
         self.begin: Callable[[Any, Any, Callable[[], Any]], Any]  # of the session that this is a part of
         self.regions: dict[int, int] = {}
         self.keep: list[Any] = []  # whose ids are in use
@@ -169,6 +170,7 @@ class Recorder:
         frame: FrameType | None = sys._getframe(2)
         position: Position | None = None
         module, region, node = None, 0, None
+        within = True  # the body of a loop, if this is one: regions around it are the loop's
         while frame is not None:
             code = frame.f_code
             if position is None and not code.co_filename.startswith(PACKAGE):
@@ -177,7 +179,9 @@ class Recorder:
                 name = code.co_qualname
                 if name == "Module.__call__" and module is None:
                     module = frame.f_locals["self"]
-                elif name == "Region.run_again" and not region:
+                elif name in ("trace_body", "Body.pull"):
+                    within = False
+                elif name == "Region.run_again" and not region and within:
                     region = self.region(frame.f_locals["self"])
                 elif name == "send" and position is None:
                     node = frame.f_locals["node"]

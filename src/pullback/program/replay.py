@@ -43,7 +43,7 @@ def replay(program: Program, inputs: Sequence[Any]) -> list[Any]:
 
 
 def again(instruction: Instruction, operands: Sequence[Any]) -> Any:
-    """One instruction. The recorder knows this function by its name: what is noted below it keeps its line and module."""
+    """One instruction. The recorder knows this function by its name: what is noted below it keeps line and module."""
     if instruction.op in CONTROL and any(isinstance(x, Tensor) for x in operands):
         return CONTROL[instruction.op](instruction, operands)
     return instruction.op(*operands, **instruction.params)

@@ -66,7 +66,8 @@ def _came_in(program: Program, full: bool) -> Iterator[str]:
 
 def _gone_out(program: Program, names: dict[Value, str], full: bool) -> Iterator[str]:
     if program.outputs:
-        rows = [(names[v], "", form(v), stored(v)) for v in program.outputs]
+        called = [f"-> {name}" if name else "" for name in program.names]
+        rows = [(names[v], name, form(v), stored(v)) for v, name in zip(program.outputs, called, strict=True)]
         yield f"\nreturns\n{_listed(rows, full)}"
     if program.writes:
         rows = [(names[w.value], f"-> {w.name}", form(w.value), stored(w.value)) for w in program.writes]

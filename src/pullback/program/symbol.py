@@ -50,7 +50,9 @@ class Part(Buffer):
 
     __slots__ = ("_at", "_value", "put", "take", "whole")
 
-    def __init__(self, whole: Symbol, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]) -> None:
+    def __init__(
+        self, whole: Symbol, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]
+    ) -> None:
         self.whole, self.take, self.put, self.device = whole, take, put, whole.buffer.device
         self._at = -1
 
@@ -140,7 +142,12 @@ class Symbol:
 
     def known(self) -> np.ndarray[Any, Any] | None:
         """The values, if they depend on nothing but constants."""
-        return MODES.capture.constants.get(self.value())
+        array = MODES.capture.constants.get(self.buffer.value)
+        if array is None or not self.looks:
+            return array
+        for op, params in self.looks:
+            array = op(array, **params)
+        return array
 
     def write(self, new: Any) -> None:
         """Put `new` here, broadcast and cast."""
@@ -276,6 +283,13 @@ def record(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     specs = infer(op, inputs, params)
     if (folded := fold(recorder, op, inputs, params, specs)) is not None:
         return placed(folded, where)
+    if any(None in spec.shape for spec in ([specs] if isinstance(specs, Spec) else specs)):
+        fail(
+            PullbackError,
+            f"{op.name}: the shape of its result depends on values, which are not known while a step is being captured",
+            "use something of fixed shape: where() or masked_fill() instead of x[mask], topk() or sort() instead of "
+            "nonzero() and unique(), a size given as a number; or move this out of the step",
+        )
     if op.view and type(inputs[0]) is Symbol:
         return views(recorder, op, inputs[0], params, specs)
     operands = [recorder.operand(x) for x in inputs]
@@ -295,7 +309,9 @@ def placed(out: Any, where: str) -> Any:
 
 def infer(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Shapes and dtypes of the results: the dtype rule, then the shape rule."""
-    outlines = [x.now if type(x) is Number else Outline(x.shape, x.dtype) if isinstance(x, np.ndarray) else x for x in inputs]
+    outlines = [
+        x.now if type(x) is Number else Outline(x.shape, x.dtype) if isinstance(x, np.ndarray) else x for x in inputs
+    ]
     try:
         arrays, restore = op.dtypes(op, outlines)
         specs = op.infer(*arrays, **params)
@@ -304,21 +320,14 @@ def infer(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         explain(op, outlines, params, error)
     if isinstance(specs, Spec):
-        return _spec(op, specs, restore)
-    return [_spec(op, spec, restore) for spec in specs]
+        return _spec(specs, restore)
+    return [_spec(spec, restore) for spec in specs]
 
 
-def _spec(op: Op, spec: Spec, restore: Any) -> Spec:
+def _spec(spec: Spec, restore: Any) -> Spec:
     shape, dtype = spec
     if type(shape) is not tuple:
         shape = tuple(shape)
-    if None in shape:
-        fail(
-            PullbackError,
-            f"{op.name}: the shape of its result depends on values, which are not known while a step is being captured",
-            "use something of fixed shape: where() or masked_fill() instead of x[mask], topk() or sort() instead of "
-            "nonzero() and unique(), a size given as a number; or move this out of the step",
-        )
     return Spec(shape, restore if restore is not None and dtype == F32 else dtype)
 
 
@@ -327,7 +336,7 @@ def fold(recorder: Any, op: Op, inputs: Sequence[Any], params: dict[str, Any], s
     arrays = []
     for x in inputs:
         if type(x) is Symbol:
-            known = recorder.constants.get(x.value())
+            known = x.known()
             if known is None:
                 return None
             arrays.append(known)
@@ -341,7 +350,7 @@ def fold(recorder: Any, op: Op, inputs: Sequence[Any], params: dict[str, Any], s
     if op.view and type(inputs[0]) is Symbol:
         return None  # it must stay a view of the same memory
     for spec in [specs] if isinstance(specs, Spec) else specs:
-        if math.prod(spec.shape) * spec.dtype.itemsize > LARGEST:
+        if None not in spec.shape and math.prod(spec.shape) * spec.dtype.itemsize > LARGEST:
             return None
     out = op(*arrays, **params)
     several = tuple([recorder.symbol_of(array) for array in (out if type(out) is tuple else (out,))])

@@ -4,35 +4,38 @@
     print(report)                       # each result, how far eager and each engine are from float64
     report.ok, report.first             # is all well? the first instruction that is not
 
-One step is run by Python as it stands (eagerly), by every engine, and once in float64, each time from the same state and
-the same random numbers; afterwards all state is what it was. A result fails if it is further from float64 than 4 times what
-eager is (or what rounding makes of it, see `verify_replay`), plus a floor: `FLOOR` of its dtype times its largest element.
-Integers and booleans must be eager's. Pullback rules, which eager and engines share, are compared with differences of
-values (`verify_rules`).
+One step is run by Python as it stands (eagerly), by every engine, and once in float64, each time from the same state
+and the same random numbers; afterwards all state is what it was. A result fails if it is further from float64 than 4
+times what eager is (or what rounding makes of it, see `verify_replay`), plus a floor: `FLOOR` of its dtype times its
+largest element. Integers and booleans must be eager's. Pullback rules, which eager and engines share, are compared with
+differences of values (`verify_rules`).
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import trees
-from ..dtypes import dtype
-from ..engines.interpreter import Interpreter
-from ..errors import PullbackError, fail
+from ..errors import PullbackError, fail, here
 from ..modes import MODES
+from ..ops.record import WATCHERS, Op
 from ..tensor import Tensor
 from . import compiled as compiling
 from . import passes
-from .bind import Entry, storage_of
+from .bind import Entry, different, storage_of
 from .capture import Constant, Fresh, Nest, Record, Same, capture
 from .places import PLAIN_TYPES
-from .program import Instruction, Program, Value
-from .verify_replay import FLOOR, Truth, replay
+from .program import Instruction, Line, Program, Value
+from .symbol import Number
+from .verify_gradient import WayBack
+from .verify_replay import FLOOR, Truth, begin, replay, run, widened
 from .verify_rules import Rules, Wrong
 from .verify_state import State, same, unlike
 
@@ -45,21 +48,32 @@ class First(NamedTuple):
     """The first instruction whose value is not right."""
 
     instruction: Instruction
-    engine: str  # or "eager", if what was captured is not what eager does
+    engine: str  # empty, if already what was captured is not what eager does
     change: str  # the pass that broke it, if one did
-    error: float  # relative
-    tolerance: float
+    error: float = math.inf  # relative
+    tolerance: float = 0.0
     note: str = ""
 
-    op = property(lambda self: self.instruction.op.name)
-    line = property(lambda self: self.instruction.line)
-    module = property(lambda self: self.instruction.module)
-    phase = property(lambda self: self.instruction.phase)
+    @property
+    def op(self) -> str:
+        return self.instruction.op.name
+
+    @property
+    def line(self) -> Line | None:
+        return self.instruction.line
+
+    @property
+    def module(self) -> str:
+        return self.instruction.module
+
+    @property
+    def phase(self) -> str:
+        return self.instruction.phase
 
     def __str__(self) -> str:
         at = f" at {self.line}: {self.line.text}" if self.line else ""
         inside = f", in {self.module}" if self.module else ""
-        by = f"the pass `{self.change}`" if self.change else f"the {self.engine} engine" if self.engine != "eager" else "capture"
+        by = f"the pass `{self.change}`" if self.change else f"the {self.engine} engine" if self.engine else "capture"
         how = self.note or f"off by {self.error:.2g}, where {self.tolerance:.2g} is allowed"
         return f"{self.op} ({self.phase}){at}{inside}: {how}, because of {by}"
 
@@ -75,8 +89,9 @@ class Row(NamedTuple):
 
     @property
     def failed(self) -> list[str]:
-        """The engines that are too far off."""
-        return [engine for engine, error in self.errors.items() if not error <= self.allowed]
+        """Who is too far off."""
+        errors = {"eager": self.eager, **self.errors}
+        return [name for name, error in errors.items() if not error <= self.allowed]
 
 
 class Report:
@@ -124,7 +139,7 @@ class Report:
     __repr__ = __str__
 
 
-# -- entry points --------------------------------------------------------------------------------------------------------
+# -- entry points ------------------------------------------------------------------------------------------------------
 
 
 def verify(
@@ -137,9 +152,10 @@ def verify(
     """Run a step, compiled or not, on every engine and compare; all state stays as it is."""
     if MODES.capture is not None:
         fail(PullbackError, "verify() inside of a step that is being captured", "call it from outside")
-    if isinstance(step, functools.partial):  # a compiled method
-        step, batch, kwargs = step.func, (*step.args, *batch), {**step.keywords, **kwargs}
-    compiled = step if isinstance(step, compiling.Compiled) else compiling.Compiled(step)
+    whole: Any = step
+    if isinstance(whole, functools.partial):  # a compiled method
+        whole, batch, kwargs = whole.func, (*whole.args, *batch), {**whole.keywords, **kwargs}
+    compiled = whole if isinstance(whole, compiling.Compiled) else compiling.Compiled(whole)
     function, names = compiled._function, list(available() if engines is None else engines)
     for name in names:
         compiling.engine_named(name)
@@ -150,6 +166,8 @@ def verify(
         if finite_differences:
             rules = Rules()
             replay(trial.raw, trial.inputs(), (), rules.visit)
+            for view in trial.views:
+                rules.visit(view, [widened(x) for x in view.inputs], view.params)
             report.wrong_rules, report.rules = rules.wrong, rules.checked
         return report
     finally:
@@ -158,27 +176,31 @@ def verify(
 
 def verified_call(compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any, inputs: Sequence[Any]) -> Any:
     """A call of a compiled step that is compared with running the function; raises if they differ."""
-    trial = Trial(compiled, entry, args, kwargs)
+    trial = Trial(compiled, entry, args, kwargs, gradients=False)
     eager = trial.eager()
     try:
         results = entry.run(trial.inputs())
         found, returned = trial.finished(results)
         problems = [*eager.problems, *trial.unlike(found, eager)]
-        if not problems and all(same(a, b) for a, b in zip(found.arrays, eager.arrays, strict=True)):
+        pairs = zip(found.arrays, eager.arrays, strict=True)
+        if not problems and trial.on_host and all(b.dtype == object or same(a, b) for a, b in pairs):
             return returned
         trial.state.restore()
-        truths = trial.truths(eager)
-        wrong = [
-            f"{name}: off by {relative(truth.error(x), truth):.2g}, where {relative(truth.tolerance, truth):.2g} is allowed"
-            for name, truth, x in zip(trial.names, truths, found.arrays, strict=True)
-            if not truth.holds(x)
-        ]
-        if problems or wrong:
-            first = trial.first(compiled._engine, wrong=[not t.holds(x) for t, x in zip(truths, found.arrays, strict=True)])
+        truths, wrong, lost = trial.truths(), [], []
+        for name, truth, x, y in zip(trial.names, truths, found.arrays, eager.arrays, strict=True):
+            wrong.append(not truth.holds(x))
+            lost.append(y.dtype != object and not truth.holds(y))
+            allowed = relative(truth.tolerance, truth)
+            for who, array, bad in ((compiled._engine, x, wrong[-1]), ("eager", y, lost[-1])):
+                if bad:
+                    off = relative(truth.error(array), truth)
+                    problems.append(f"{name}: {who} is off by {off:.2g}, where {allowed:.2g} is allowed")
+        if problems:
+            first = trial.first(compiled._engine, wrong, lost)
             fail(
                 PullbackError,
                 f"{trial.raw.name}: the {compiled._engine} engine does not give what eager gives"
-                + "".join(f"\n  {text}" for text in (*problems, *wrong))
+                + "".join(f"\n  {text}" for text in problems)
                 + (f"\n  first: {first}" if first else ""),
                 f"run it eagerly, or with another engine; pullback.verify({trial.raw.name}, ...) tells more",
             )
@@ -211,7 +233,7 @@ def entry_for(compiled: compiling.Compiled, args: Any, kwargs: Any) -> Entry:
     return Entry(captured, args, kwargs)
 
 
-# -- trying it out -------------------------------------------------------------------------------------------------------
+# -- trying it out -----------------------------------------------------------------------------------------------------
 
 
 class Reading(NamedTuple):
@@ -241,7 +263,9 @@ class Target:
 class Trial:
     """Runs of one step from one state."""
 
-    def __init__(self, compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any) -> None:
+    def __init__(
+        self, compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any, gradients: bool = True
+    ) -> None:
         self.compiled, self.entry, self.args, self.kwargs = compiled, entry, args, kwargs
         self.captured = entry.captured
         self.raw: Program = self.captured.raw
@@ -249,14 +273,26 @@ class Trial:
         self.arguments = list(trees.leaves((args, kwargs)))
         self.state = State(compiled._function, args, kwargs)
         self.targets = [Target(content, self.arguments) for content in self.captured.contents]
-        self.on_host = all(type(target.array) is np.ndarray for target in self.targets)
+        sources = [self.raw_source(source) for source in self.captured.sources]
+        self.on_host = all(type(x) is np.ndarray for x in (*sources, *[t.array for t in self.targets]))
+        self.views: list[Instruction] = []
+        self.back: WayBack | None = None
+        if gradients and self.captured.graph is not None and MODES.grad:
+            self.back = WayBack(self.captured, self.arguments)
         self.names = [f"result {i}" for i in range(len(self.raw.outputs))] + [w.name for w in self.raw.writes]
+        self.names += self.back.names if self.back else []
+
+    def raw_source(self, source: Any) -> Any:
+        """The array that an input is read from."""
+        return np.zeros(()) if isinstance(source, Number) else storage_of(source.find(self.arguments), source)
 
     def inputs(self) -> list[Any]:
         """What the Program reads, in this state."""
         inputs = self.entry.inputs(self.args, self.kwargs)
         if inputs is None:
             fail(PullbackError, f"a condition of the step does not hold: {self.entry.why(self.args, self.kwargs)}")
+        if self.captured.graph is not None:
+            self.entry.keep(inputs)
         return inputs
 
     def inputs_for(self, engine: str) -> list[Any]:
@@ -265,17 +301,32 @@ class Trial:
 
     def eager(self) -> Reading:
         """The function itself, run from this state, which is there again afterwards."""
+        WATCHERS.append(self.note)
         try:
             return self.read(self.compiled._function(*self.args, **self.kwargs), {})
         finally:
+            WATCHERS.remove(self.note)
             self.state.restore()
+
+    def note(self, op: Op, arrays: Sequence[Any], params: dict[str, Any], out: Any) -> None:
+        """An op that gives several views is captured as an op for each; its own rule is only seen here."""
+        if op.views is not None and not MODES.backward and type(arrays[0]) is np.ndarray:
+            self.views.append(Instruction(op, [arrays[0].copy()], params, (), here()))
 
     def on(self, engine: str) -> Reading:
         """What an engine makes of this state. Its results are written where they belong, if they can lie there."""
         results = self.run_of(engine)(self.inputs_for(engine))
-        if engine == self.compiled._engine or self.on_host:
+        if engine != self.compiled._engine and any(type(t.array) is not np.ndarray for t in self.targets):
+            return Reading([np.array(x) for x in results], {}, [])
+        if self.back is None:
             return self.finished(results)[0]
-        return Reading([np.array(x) for x in results], {}, [])
+        before, run = getattr(self.entry, "run_back", None), self.build(engine, self.back.pair.backward)
+        self.entry.run_back = lambda xs: run(arrays_of(xs) if engine == "numpy" else xs)
+        try:
+            return self.finished(results)[0]
+        finally:
+            if before is not None:
+                self.entry.run_back = before
 
     def finished(self, results: Sequence[Any]) -> tuple[Reading, Any]:
         """An engine's results, written and read back; and what the call returns."""
@@ -298,8 +349,10 @@ class Trial:
             self.names[index] = name
         found = {**finder.found, **{target.index: target.now() for target in self.targets}}
         arrays = [np.array(found.get(i, results.get(i))) for i in range(len(self.raw.results))]
+        if self.back is not None:
+            arrays += map(np.array, self.back.pull([finder.tensors[i] for i in self.back.results]))
         touched = self.state.written({id(target.array) for target in self.targets})
-        problems = [*finder.problems, *[f"{name} was written, of which the captured step knows nothing" for name in touched]]
+        problems = finder.problems + [f"{name} was written, which the captured step does not know" for name in touched]
         return Reading(arrays, self.state.python(), problems)
 
     def unlike(self, reading: Reading, eager: Reading) -> list[str]:
@@ -309,14 +362,17 @@ class Trial:
         ignore = (lambda name: False) if self.compiled._keep_grads else (lambda name: name.endswith(".grad"))
         return [*reading.problems, *unlike(reading.python, eager.python, ignore)]
 
-    def truths(self, eager: Reading) -> list[Truth]:
-        """Of each result: what eager gave, and what it is in float64."""
-        known = replay(self.raw, self.inputs())
-        truths = []
-        for value, array in zip(self.raw.results, eager.arrays, strict=True):
-            truth = known[value]
-            truths.append(truth if array.dtype == object else truth._replace(eager=array))
-        return truths
+    def truths(self) -> list[Truth]:
+        """What each result is."""
+        values = [*self.raw.results, *(self.back.gradients if self.back else [])]
+        known = self.replayed(set(values))
+        return [known[value] for value in values]
+
+    def replayed(self, wanted: Any) -> dict[Value, Truth]:
+        """The truth of values, there and back."""
+        if self.back is None:
+            return replay(self.raw, self.inputs(), wanted)
+        return replay(self.back.whole, [*self.inputs(), *self.back.cotangents], wanted)
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
@@ -325,8 +381,7 @@ class Trial:
         report = Report(self.raw.name, engines)
         eager = self.eager()
         report.differences += eager.problems
-        truths = self.truths(eager)
-        plain = [np.array(x) for x in Interpreter(self.raw)(arrays_of(self.inputs()))]
+        truths = self.truths()
         self.state.restore()
         readings: dict[str, Reading] = {}
         for engine in engines:
@@ -340,17 +395,18 @@ class Trial:
                 report.raised[engine] = f"{type(error).__name__}: {error}"
             finally:
                 self.state.restore()
-        captured_wrong = []
+        lost = []  # results that are not what eager gives, before any engine runs
         for i, truth in enumerate(truths):
-            errors = {engine: relative(truth.error(reading.arrays[i]), truth) for engine, reading in readings.items()}
-            name = dtype.by_numpy[truth.eager.dtype].name if truth.eager.dtype in dtype.by_numpy else str(truth.eager.dtype)
-            allowed = relative(truth.tolerance, truth)
-            captured_wrong.append(not truth.holds(plain[i]))
-            report.rows.append(Row(self.names[i], name, relative(truth.error(truth.eager), truth), errors, allowed))
+            there = {engine: reading.arrays[i] for engine, reading in readings.items() if i < len(reading.arrays)}
+            errors = {engine: relative(truth.error(x), truth) for engine, x in there.items()}
+            array = eager.arrays[i] if eager.arrays[i].dtype != object else truth.eager
+            off, allowed = relative(truth.error(array), truth), relative(truth.tolerance, truth)
+            report.rows.append(Row(self.names[i], str(truth.eager.dtype), off, errors, allowed))
+            lost.append(not truth.holds(array))
         for engine in engines:
             wrong = [engine in row.failed for row in report.rows]
-            if report.first is None and (any(wrong) or engine in report.raised):
-                report.first = self.first(engine, wrong, captured_wrong)
+            if report.first is None and (any(wrong) or any(lost) or engine in report.raised):
+                report.first = self.first(engine, wrong, lost, engine in report.raised)
         return report
 
     def run_of(self, engine: str) -> Any:
@@ -365,82 +421,100 @@ class Trial:
 
     # -- finding the first that is wrong -------------------------------------------------------------------------------
 
-    def first(self, engine: str, wrong: Sequence[bool], captured_wrong: Sequence[bool] = ()) -> First | None:
-        """The first instruction whose value is not right; `wrong` says which results are not."""
+    def first(self, engine: str, wrong: Sequence[bool], lost: Sequence[bool], raised: bool = False) -> First | None:
+        """The first instruction whose value is not right; `wrong` are the engine's results, `lost` eager's.
+
+        Eager computes with NumPy what was captured, bit for bit, unless its arrays lie on a device.
+        """
         makers = self.raw.makers()
-        blamed = [makers[v] for v, bad in zip(self.raw.results, wrong, strict=True) if bad and v in makers]
-        for value, bad in zip(self.raw.results, captured_wrong, strict=False):
-            if bad and value in makers:
-                return First(makers[value], "eager", "", np.inf, 0.0, "what was captured is not what eager computes")
-        truths = replay(self.raw, self.inputs(), ...)
+        blamed = [makers[v] for v, bad in zip(self.raw.results, wrong, strict=False) if bad and v in makers]
+        for value, bad in zip(self.raw.results, lost, strict=False):
+            if bad and self.on_host and value in makers:
+                return First(makers[value], "", "", note="what was captured is not what eager computes")
+        truths = self.replayed(...)
         program = self.raw
         for change in passes.PASSES:
             name = change.__name__
             program = change(program).check()
             if (found := self.by_pass(program, truths, name)) is not None:
                 return found
-        if (failing := self.failing(engine)) is not None:
-            return failing
-        for values in self.chunks(engine):
+        if raised:
+            return self.failing(engine)
+        for values in self.chunks(engine, self.program, self.inputs_for(engine)):
             for instruction in self.raw.instructions:
                 if (found := judged(instruction, values, truths, engine, "")) is not None:
                     return found
-        return First(blamed[0], engine, "", np.inf, 0.0, "wrong, though not when its operands are results, too") if blamed else None
+        if self.back is not None:
+            twins, program = self.back.twins, self.back.pair.backward
+            results = self.build(engine, self.program.replaced(writes=()))(self.inputs_for(engine))
+            for values in self.chunks(engine, program, self.back.operands(self.inputs_for(engine), results)):
+                known = {twins[value]: array for value, array in values.items()}
+                for instruction in self.back.whole.instructions[len(self.raw.instructions) :]:
+                    if (found := judged(instruction, known, truths, engine, "")) is not None:
+                        return found
+        alone = "wrong, though not when the values before it are results, too"
+        return First(blamed[0], engine, "", note=alone) if blamed else None
 
     def by_pass(self, program: Program, truths: dict[Value, Truth], name: str) -> First | None:
-        """The first instruction that is not right any more after a pass, run by the interpreter."""
-        makers, values = self.raw.makers(), {}
-        interpreter, at = Interpreter(program), 0
-        values = interpreter.begin(arrays_of(self.inputs()))
-        try:
-            for at, (_, values) in enumerate(interpreter.steps(arrays_of(self.inputs())), 1):  # noqa: B007
-                pass
-        except Exception as error:
-            return First(program.instructions[at], "numpy", name, np.inf, 0.0, str(error).partition("\n")[0])
+        """The first instruction that is not right any more after a pass, run by NumPy."""
+        makers = self.raw.makers()
+        values = begin(program, self.inputs())
+        for instruction in program.instructions:
+            try:
+                run(instruction, values)
+            except Exception as error:
+                return First(instruction, "numpy", name, note=str(error).partition("\n")[0])
         for instruction in self.raw.instructions:
             if (found := judged(instruction, values, truths, "numpy", name)) is not None:
                 return found
         if len(program.results) != len(self.raw.results):
             lost = next(v for v in self.raw.results if v not in program.results and v in makers)
-            return First(makers[lost], "numpy", name, np.inf, 0.0, "its result is lost")
+            return First(makers[lost], "numpy", name, note="its result is lost")
         for old, new in zip(self.raw.results, program.results, strict=True):
             if old in makers and not truths[old].holds(np.asarray(values[new], new.dtype)):
                 truth = truths[old]
-                error = relative(truth.error(np.asarray(values[new])), truth)
-                return First(makers[old], "numpy", name, error, relative(truth.tolerance, truth))
+                off = relative(truth.error(np.asarray(values[new])), truth)
+                return First(makers[old], "numpy", name, off, relative(truth.tolerance, truth))
         return None
 
     def failing(self, engine: str) -> First | None:
-        """The first instruction that an engine cannot run, if there is one."""
+        """The first instruction that an engine cannot run."""
         instructions = self.program.instructions
-        good, bad, reason = 0, len(instructions) + 1, ""
+
+        def reason(n: int) -> str | None:
+            """Why the first n instructions cannot be run."""
+            some = instructions[:n]
+            program = self.program.replaced(instructions=some, outputs=some[-1].outputs, writes=())
+            try:
+                self.build(engine, program)(self.inputs_for(engine))
+            except Exception as error:
+                return str(error).partition("\n")[0]
+            return None
+
+        good, bad = 0, len(instructions)
+        if not bad or (why := reason(bad)) is None:
+            return None
         while bad - good > 1:
             middle = (good + bad) // 2
-            n = len(instructions) if bad > len(instructions) else middle
-            wanted = [v for i in instructions[:n] for v in i.outputs]
-            try:
-                self.build(engine, self.program.replaced(instructions=instructions[:n], outputs=wanted[-1:], writes=()))(
-                    self.inputs_for(engine)
-                )
-            except Exception as error:
-                bad, reason = n, str(error).partition("\n")[0]
+            if (now := reason(middle)) is None:
+                good = middle
             else:
-                if n == len(instructions):
-                    return None
-                good = n
-        return First(instructions[bad - 1], engine, "", np.inf, 0.0, reason)
+                bad, why = middle, now
+        return First(instructions[bad - 1], engine, "", note=why)
 
-    def chunks(self, engine: str) -> Iterator[Values]:
+    def chunks(self, engine: str, program: Program, inputs: Sequence[Any]) -> Iterator[Values]:
         """Intermediate values as an engine computes them, in the order of the Program."""
-        made = [v for i in self.program.instructions for v in i.outputs]
+        made = [v for i in program.instructions for v in i.outputs]
         for start in range(0, len(made), CHUNK):
             wanted = made[start : start + CHUNK]
-            program = passes.prune(self.program.replaced(outputs=wanted, writes=()))
-            results = self.build(engine, program)(self.inputs_for(engine))
+            some = passes.prune(program.replaced(outputs=wanted, writes=()))
+            results = self.build(engine, some)(inputs)
             yield {value: np.asarray(x) for value, x in zip(wanted, results, strict=True)}
 
 
-def judged(instruction: Instruction, values: Values, truths: dict[Value, Truth], engine: str, change: str) -> First | None:
+def judged(
+    instruction: Instruction, values: Values, truths: dict[Value, Truth], engine: str, change: str
+) -> First | None:
     """The instruction, if a value that it makes is not right."""
     for value in instruction.outputs:
         if value in values and not (truth := truths[value]).holds(values[value]):
@@ -465,6 +539,7 @@ class Finder:
     def __init__(self, arguments: Sequence[Any]) -> None:
         self.arguments = arguments
         self.found: dict[int, Any] = {}
+        self.tensors: dict[int, Tensor] = {}
         self.names: dict[int, str] = {}
         self.problems: list[str] = []
 
@@ -472,7 +547,7 @@ class Finder:
         """Go through a template and what is there in its place."""
         if isinstance(template, Fresh):
             if isinstance(x, Tensor):
-                self.found[template.index] = x._array
+                self.found[template.index], self.tensors[template.index] = x._array, x
                 self.names.setdefault(template.index, name)
             else:
                 self.problems.append(f"{name}: {x!r} instead of a tensor")
@@ -481,17 +556,14 @@ class Finder:
         elif isinstance(template, Record):
             for key, part in template.parts.items():
                 self.find(part, getattr(x, key, None), f"{name}.{key}")
-        elif isinstance(template, Same):
-            if template.make(self) is not x:
-                self.problems.append(f"{name}: another tensor than it was")
-        elif isinstance(template, Constant) and type(template.value) in PLAIN_TYPES:
-            if type(x) is not type(template.value) or not (x == template.value or x != x):
-                self.problems.append(f"{name}: {x!r} instead of {template.value!r}")
+        elif isinstance(template, Same) and template.make(self) is not x:
+            self.problems.append(f"{name}: another tensor than it was")
+        elif isinstance(template, Constant) and type(template.value) in PLAIN_TYPES and different(x, template.value):
+            self.problems.append(f"{name}: {x!r} instead of {template.value!r}")
 
     def nest(self, template: Nest, x: Any, name: str) -> None:
-        like = template.like
-        keys = list(like) if isinstance(like, dict) else list(range(len(like)))
-        there = list(x) if isinstance(x, dict) else list(range(len(x))) if isinstance(x, (list, tuple)) else None
+        keys = list(template.keys) if isinstance(template.like, dict) else list(range(len(template.parts)))
+        there = list(x) if isinstance(x, dict) else list(range(len(x))) if isinstance(x, (list, tuple, deque)) else None
         if there != keys:
             self.problems.append(f"{name}: another structure than it was captured with")
             return

@@ -1,8 +1,8 @@
 """What the values of a Program are: as eager has them, in float64, and how far rounding moves them.
 
 Three runs side by side. `narrow` is the Program as it is. `wide` is the same in float64; what is discrete (integers,
-booleans, random draws) it takes from `narrow`, so that both go the same way. `shaken` is `wide` with every op's operands
-and results off by a rounding error of their own dtype: a difference that rounding can make is no mistake.
+booleans, random draws) it takes from `narrow`, so that both go the same way. `shaken` is `wide` with every op's
+operands and results off by a rounding error of their own dtype: a difference that rounding can make is no mistake.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from ..dtypes import BF16, F16, F32, F64, FLOATS, dtype
-from ..engines.interpreter import Interpreter
 from ..ops.create import cast
 from ..ops.record import Op, comparison, elementwise, floating, free, promoting, same
 from .program import Instruction, Program, Value, contiguous
+from .replay import ends_of
 
 Known = dict[Value, Any]
 Visit = Callable[[Instruction, list[Any], dict[str, Any]], None]
 
 # What a result may be off by, relative to its largest element, beside 4 times what eager is off by.
 FLOOR = {F64: 1e-12, F32: 1e-5, F16: 4e-3, BF16: 3e-2}
-ROUNDING = {d: float(ml_dtypes.finfo(d).eps) for d in FLOATS}
-TINY = {d: float(ml_dtypes.finfo(d).tiny) for d in FLOATS}
+ROUNDING = {F64: 2.0**-52, F32: 2.0**-23, F16: 2.0**-10, BF16: 2.0**-7}  # the distance from 1 to the next number
+TINY = {F64: 2.0**-1022, F32: 2.0**-126, F16: 2.0**-14, BF16: 2.0**-126}  # below, precision is lost
 
 
 class Truth(NamedTuple):
@@ -81,10 +80,14 @@ def largest(x: Any) -> float:
     return float(np.where(np.isfinite(x), x, 0.0).max(initial=0.0))
 
 
-def replay(program: Program, inputs: Sequence[Any], wanted: Any = None, visit: Visit | None = None) -> dict[Value, Truth]:
-    """The truth of a Program's results, or of the values wanted (`...`: all). `visit` sees each instruction's operands."""
-    interpreter = Interpreter(program)
-    narrow = {v: np.asarray(x) if hasattr(x, "dtype") else x for v, x in interpreter.begin(inputs).items()}
+def replay(
+    program: Program, inputs: Sequence[Any], wanted: Any = None, visit: Visit | None = None
+) -> dict[Value, Truth]:
+    """The truth of a Program's results, or of the values wanted (`...`: all).
+
+    `visit` sees each instruction, its operands in float64 and its parameters.
+    """
+    narrow = begin(program, inputs)
     wide = {value: widened(x) for value, x in narrow.items()}
     shaken, random = dict(wide), np.random.default_rng(0)
     keep = set(program.results) if wanted is None else wanted
@@ -96,7 +99,7 @@ def replay(program: Program, inputs: Sequence[Any], wanted: Any = None, visit: V
 
     for value in narrow:
         note(value)
-    for instruction, done in zip(program.instructions, interpreter.ends, strict=False):
+    for instruction, done in zip(program.instructions, ends_of(program), strict=True):
         op, outputs = instruction.op, instruction.outputs
         operands, exact, rough = [
             [known[x] if type(x) is Value else x for x in instruction.inputs] for known in (narrow, wide, shaken)
@@ -106,12 +109,13 @@ def replay(program: Program, inputs: Sequence[Any], wanted: Any = None, visit: V
             visit(instruction, exact, params)
         outs = several(op(*operands, **instruction.params))
         narrow.update(zip(outputs, outs, strict=True))
-        if draws(op) or not any(out.dtype in FLOATS for out in outs):
+        if draws(op) or decides(op) or not any(out.dtype in FLOATS for out in outs):
             wide.update(zip(outputs, map(widened, outs), strict=True))
             shaken.update(zip(outputs, map(widened, outs), strict=True))
         else:
             shake = shaking(instruction, operands, random)
-            for known, given in ((wide, exact), (shaken, [shake(x, old) for x, old in zip(rough, operands, strict=True)])):
+            rough = [shake(x, old) for x, old in zip(rough, operands, strict=True)]
+            for known, given in ((wide, exact), (shaken, rough)):
                 results = several(op(*as_floats(op, given), **params))
                 for value, out, result in zip(outputs, outs, results, strict=True):
                     known[value] = result.astype(F64, copy=False) if out.dtype in FLOATS else out
@@ -126,6 +130,18 @@ def replay(program: Program, inputs: Sequence[Any], wanted: Any = None, visit: V
     return found
 
 
+def begin(program: Program, inputs: Sequence[Any]) -> Known:
+    """What is known before the first instruction, in the host's memory."""
+    given = [np.asarray(x) if hasattr(x, "dtype") else x for x in inputs]
+    return {**program.constants, **dict(zip([i.value for i in program.inputs], given, strict=True))}
+
+
+def run(instruction: Instruction, known: Known) -> None:
+    """Add what an instruction gives."""
+    out = instruction.op(*[known[x] if type(x) is Value else x for x in instruction.inputs], **instruction.params)
+    known.update(zip(instruction.outputs, several(out), strict=True))
+
+
 def several(out: Any) -> tuple[Any, ...]:
     return out if type(out) is tuple else (out,)
 
@@ -133,6 +149,11 @@ def several(out: Any) -> tuple[Any, ...]:
 def draws(op: Op) -> bool:
     """Does it draw random numbers?"""
     return op.family == "random" and op.inputs[0] == "state"
+
+
+def decides(op: Op) -> bool:
+    """Does rounding decide how often it does something?"""
+    return op.name == "repeat"
 
 
 # -- in float64 --------------------------------------------------------------------------------------------------------
@@ -220,7 +241,7 @@ def rounds(instruction: Instruction, value: Value) -> bool:
     if instruction.op is cast:
         given = instruction.inputs[0].dtype
         return given not in FLOATS or ROUNDING[given] < ROUNDING[value.dtype]
-    return instruction.op.flops is not free
+    return instruction.op.flops is not free or instruction.op.family == "control"
 
 
 __all__ = ["FLOOR", "Truth", "replay"]

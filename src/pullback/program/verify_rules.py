@@ -10,7 +10,7 @@ and the right side needs no rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ from ..gradients import grad
 from ..modes import Switch
 from ..ops.record import Op
 from ..tensor import Tensor, wrap
-from .program import FORWARD, Instruction
-from .verify_replay import as_floats, draws, several
+from .program import FORWARD, Instruction, Program
+from .verify_replay import as_floats, draws, replay, several
 
 STEPS = 1e-5, 1e-7  # relative to the inputs' elements
 CLOSE = 1e-4  # relative difference of two slopes that are the same
@@ -64,7 +64,9 @@ class Rules:
     def visit(self, instruction: Instruction, operands: list[Any], params: dict[str, Any]) -> None:
         """Check the rule of an instruction, on float64 operands."""
         op = instruction.op
-        if instruction.phase != FORWARD or not op.differentiable or draws(op):
+        for program, inputs in bodies(op, operands, params):
+            replay(program, inputs, (), self.visit)
+        if instruction.phase != FORWARD or not op.differentiable or draws(op) or op.family == "control":
             return
         shapes = [(x.shape, x.dtype.kind) if hasattr(x, "shape") else type(x) for x in operands]
         key = op, str(sorted(params.items())), str(shapes)
@@ -84,6 +86,19 @@ class Rules:
                 self.checked += 1
                 if not verdict[0]:
                     self.wrong.append(Wrong(instruction, name, *verdict[1:]))
+
+
+def bodies(op: Op, operands: Sequence[Any], params: dict[str, Any]) -> Iterator[tuple[Program, list[Any]]]:
+    """The Programs that an op of control flow runs, and what the first step gives them."""
+    if op.name == "loop" and params["length"]:
+        at, rows = params["carries"], params["rows"]
+        first = [np.asarray(x[-1 if params.get("reverse") else 0]) for x in operands[at : at + rows]]
+        yield params["body"], [*operands[:at], *first, *operands[at + rows :]]
+    elif op.name == "repeat":
+        yield params["condition"], list(operands)
+        yield params["body"], list(operands)
+    elif op.name == "branch":
+        yield params["true" if operands[0].item() else "false"], list(operands[1:])
 
 
 def is_double(x: Any) -> bool:

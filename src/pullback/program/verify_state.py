@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import trees
 from ..tensor import Tensor
 from .capture import Snapshot
 from .places import PLAIN_TYPES, Walk
@@ -105,5 +104,3 @@ def unlike(now: dict[str, list[str]], then: dict[str, list[str]], ignore: Callab
 def same(x: Any, y: Any) -> bool:
     """Equal elements, NaN equal to NaN."""
     return x.shape == y.shape and x.dtype == y.dtype and bool(((x == y) | ((x != x) & (y != y))).all())
-
-

@@ -27,7 +27,7 @@ def test_a_sample_agrees(name: str, i: int) -> None:
     agree(name, samples_of(name)[i])
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", [name for name in OPS if samples_of(name)])
 def test_half_types(name: str) -> None:
     """The first sample in bfloat16, where the record takes it."""
     sample = samples_of(name)[0]

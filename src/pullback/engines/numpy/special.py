@@ -211,7 +211,7 @@ def _stirling(x: Array) -> Array:
 def digamma(x: Array) -> Array:
     """The derivative of log gamma."""
     # psi(x) = psi(1 - x) - pi / tan(pi x)
-    mirrored = np.where(x < 0, -math.pi / np.tan(math.pi * (x - np.floor(x))), 0.0)
+    mirrored = np.where(x < 0, -math.pi / np.tan(math.pi * (x - np.rint(x))), 0.0)
     y = np.where(x < 0, 1 - x, x)
     below = np.zeros_like(y)
     for _ in range(int(_LARGE)):  # psi(y) = psi(y + 1) - 1/y

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import operator
+import os
 import weakref
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,7 +31,9 @@ from ...program.program import Value, contiguous
 from ...program.symbol import Flags, infer, lies_in_order, record
 from ...tensor import Storage, Tensor, check_writable
 from . import forms
-from .keys import key_of
+from .forms.indexing import DYNAMIC
+from .keys import Key, key_of
+from .weak import Weak
 
 Look = tuple[Op, dict[str, Any]]
 
@@ -38,7 +41,7 @@ Look = tuple[Op, dict[str, Any]]
 class Memory:
     """What lies in the memory of a device now, and how often it was written.
 
-    `device` is where PyTorch's users see it: state that a compiled step has taken to a device stays on the "cpu" to them.
+    `device` is where the user sees it: state that a compiled step has taken to a device is still on the "cpu" to them.
     """
 
     __slots__ = ("array", "device", "host", "version")
@@ -53,7 +56,9 @@ class DeviceArray:
 
     __slots__ = ("_array", "_seen", "base", "dtype", "looks", "shape", "strides")
 
-    def __init__(self, memory: Memory, array: jax.Array | None = None, looks: tuple[Look, ...] = (), strides: Any = None):
+    def __init__(
+        self, memory: Memory, array: jax.Array | None = None, looks: tuple[Look, ...] = (), strides: Any = None
+    ) -> None:
         self.base, self.looks = memory, looks
         self._array, self._seen = memory.array if array is None else array, memory.version
         self.shape, self.dtype = self._array.shape, self._array.dtype
@@ -80,6 +85,12 @@ class DeviceArray:
         return self._array
 
     def put(self, array: jax.Array) -> None:
+        """This place, as a rule the whole memory, becomes `array`."""
+        if self.looks:
+            return self.write(DeviceArray(Memory(array)))
+        self.replace(array)
+
+    def replace(self, array: jax.Array) -> None:
         """The whole memory becomes `array`."""
         self.base.array = array
         self.base.version += 1
@@ -89,12 +100,13 @@ class DeviceArray:
         check_writable(self)
         value = value.read() if type(value) is DeviceArray else np.asarray(value)
         path = tuple((op.name, params) for op, params in self.looks) or (("slice", {"key": (...,)}),)
-        self.put(execute(put_view, (self.base.array, beside(value, self.base.array)), {"path": path}))
+        self.replace(execute(put_view, (self.base.array, beside(value, self.base.array)), {"path": path}))
 
-    # -- the values, in the host's memory --------------------------------------------------------------------------------
+    # -- the values, in the host's memory ------------------------------------------------------------------------------
 
     def known(self) -> np.ndarray[Any, Any]:
         """A copy of the values."""
+        check_process()
         return np.array(self.read())
 
     def in_host(self) -> np.ndarray[Any, Any]:
@@ -129,7 +141,7 @@ class DeviceArray:
     __int__ = lambda self: int(self.known())  # noqa: E731
     __index__ = lambda self: operator.index(self.known())  # noqa: E731
 
-    # -- copies ----------------------------------------------------------------------------------------------------------
+    # -- copies --------------------------------------------------------------------------------------------------------
 
     def copy(self) -> DeviceArray:
         """The same values in memory of their own."""
@@ -143,7 +155,7 @@ class DeviceArray:
         """The values in another dtype; the array itself if it has that and need not be copied."""
         if not copy and self.dtype == dtype:
             return self
-        return run(cast, (self,), {"dtype": np.dtype(dtype)})  # type: ignore[no-any-return]
+        return run(cast, (self,), {"dtype": np.dtype(dtype)})
 
     def data_ptr(self) -> int:
         """The address on the device, as the memory is now."""
@@ -173,29 +185,49 @@ def restored(values: np.ndarray[Any, Any], where: str) -> Any:
 
 
 @lru_cache(4096)
-def compiled(op: Op, places: tuple[Any, ...], key: Any) -> Any:
-    """An op with fixed parameters, jitted; `places` are the inputs that are no arrays."""
+def compiled(op: Op, places: Key, key: Key) -> Any:
+    """An op with fixed parameters, jitted; `places` says which inputs are arrays or numbers that may differ."""
 
-    def call(*arrays: Any) -> Any:
-        given, rest = list(places), iter(arrays)
-        inputs = [next(rest) if x is ARRAY else x for x in given]
+    def call(*given: Any) -> Any:
+        rest = iter(given)
+        inputs = [
+            next(rest) if x is ARRAY else Weak(next(rest)) if x in (FLOAT, INT) else x for x in places.params["inputs"]
+        ]
         return forms.run(op, inputs, key.params)
 
     return jax.jit(call)
 
 
-ARRAY: Any = type("TheArray", (), {})()
+ARRAY, FLOAT, INT = (type(name, (), {})() for name in ("Array", "Float", "Int"))
+NUMBERS = {float: FLOAT, int: INT}
+VARYING = {"add", "sub", "mul", "div", "sgd", "adam"}  # ops whose numbers often differ from call to call
+
+
+FORKED: list[bool] = []  # is this a process that was forked after JAX began?
+os.register_at_fork(after_in_child=lambda: FORKED.append(True))
+
+
+def check_process() -> None:
+    """A forked process has none of JAX's threads, and would wait for them for ever."""
+    if FORKED:
+        fail(
+            PullbackError,
+            "a tensor on a device is used in a forked process, such as a DataLoader's worker",
+            "let datasets hold tensors of the CPU and move the batches, or pass multiprocessing_context='spawn'",
+        )
 
 
 def execute(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op on JAX's arrays at once."""
-    arrays = [x for x in inputs if hasattr(x, "shape")]
-    places = tuple([ARRAY if hasattr(x, "shape") else x for x in inputs])
+    check_process()
     with jax.enable_x64(True):
-        key = key_of(params)
-        if key is None or op.name in forms.DYNAMIC:
+        numbers = NUMBERS if op.name in VARYING else {}
+        places = [ARRAY if hasattr(x, "shape") else numbers.get(type(x), x) for x in inputs]
+        fixed, key = key_of({"inputs": places}), key_of(params)
+        if fixed is None or key is None:
             return forms.run(op, inputs, params)
-        return compiled(op, places, key)(*arrays)
+        given = [x for x, place in zip(inputs, places, strict=True) if place in (ARRAY, FLOAT, INT)]
+        return compiled(op, fixed, key)(*given)
 
 
 def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -203,7 +235,7 @@ def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     if MODES.capture is not None:  # a tensor that was there before: the recorder says what to do
         return record(op, inputs, params)
     where = common(op, inputs)
-    if op.name in forms.DYNAMIC:  # the host has to look at the values
+    if op.name in DYNAMIC:  # the host has to look at the values
         out = op(*[x.known() if type(x) is DeviceArray else x for x in inputs], **params)
         lies = next(x for x in inputs if type(x) is DeviceArray and x.device == where).base.array
         made = tuple([DeviceArray(Memory(beside(o, lies), where)) for o in (out if type(out) is tuple else (out,))])
@@ -222,9 +254,8 @@ def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     first = inputs[0]
     if op.view and type(first) is DeviceArray:
         if op.views is not None:
-            return tuple(
-                [look(first, one, given, part) for (one, given), part in zip(op.views(first, **params), out, strict=True)]
-            )
+            looks = zip(op.views(first, **params), out, strict=True)
+            return tuple([look(first, one, given, part) for (one, given), part in looks])
         return look(first, op, params, out)
     if type(out) is tuple:
         return tuple([DeviceArray(Memory(o, where)) for o in out])
@@ -296,6 +327,7 @@ def look(x: DeviceArray, op: Op, params: dict[str, Any], out: jax.Array) -> Devi
 
 def place(array: Any, where: str, seen: str | None = None) -> DeviceArray:
     """A copy of an array in the memory of a device; `seen` is the device that the user is told."""
+    check_process()
     with jax.enable_x64(True):
         values = array.read() if type(array) is DeviceArray else np.asarray(array)
         there = jax.device_put(values, device_of(where), may_alias=False)
@@ -325,12 +357,19 @@ def device_of(name: str) -> Any:
     fail(PullbackError, f"there is no device {name!r} here: JAX {jax.__version__} finds {here}", todo)
 
 
+def wait(device: Any) -> None:
+    """Until all that was started on a device is done."""
+    for array in jax.live_arrays():
+        if device in array.devices():
+            array.block_until_ready()
+
+
 def adopt(storages: Sequence[Storage], where: str) -> None:
-    """Move the CPU's memory to a device, where a compiled step needs it. To the user all tensors stay where they are."""
+    """Move the CPU's memory to a device, where a compiled step needs it. To the user, tensors stay where they are."""
     wanted = {id(s): s for s in storages if type(s.array) is np.ndarray}
     if not wanted:
         return
-    lookers = [t for t in gc.get_objects() if isinstance(t, Tensor) and id(t._storage) in wanted]
+    lookers = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and id(t._storage) in wanted]
     bases: dict[int, tuple[np.ndarray[Any, Any], DeviceArray]] = {}
     for key, storage in wanted.items():
         base = place(storage.array, where, "cpu")

@@ -38,7 +38,8 @@ def settled(op: Op, inputs: Any, arrays: Any) -> list[Any]:
         return list(arrays)
     common = next((a.dtype for a in arrays if hasattr(a, "dtype") and a.dtype.kind != "b"), jnp.dtype("float32"))
     return [
-        x.array.astype(getattr(a, "dtype", common)) if type(x) is Weak else a for x, a in zip(inputs, arrays, strict=True)
+        x.array.astype(getattr(a, "dtype", common)) if type(x) is Weak else a
+        for x, a in zip(inputs, arrays, strict=True)
     ]
 
 

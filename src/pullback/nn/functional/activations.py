@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ...autocasting import autocasts
+from ...devices import place_of
 from ...dtypes import FLOATS
 from ...errors import PullbackError, fail
 from ...functions.expose import in_place
 from ...functions.random import sample
+from ...moves import move
 from ...ops import activation as ops
 from ...ops import pointwise
 from ...ops.arithmetic import add, div, mul, neg, sub
-from ...ops.compare import where
+from ...ops.compare import eq, where
 from ...ops.create import cast, full_like
 from ...ops.extremes import max_along
 from ...ops.indexing import one_hot
@@ -64,7 +66,7 @@ def rrelu(
     """leaky_relu with a random slope for each element; in evaluation, with the mean slope."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    slope = sample(uniform, input._array.shape, input.npdtype)
+    slope = move(sample(uniform, input._array.shape, input.npdtype), place_of(input._array))
     out = ops.prelu(input, wrap(add(mul(slope, upper - lower), lower)))
     return update(input, out) if inplace else out
 
@@ -215,8 +217,8 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A sample of the Gumbel-softmax distribution; `hard` gives a one-hot vector with the soft one's gradient."""
-    u = sample(uniform, logits._array.shape, logits.npdtype)
-    noise = neg(log(neg(log(where(u == 0, full_like(u, value=2.0**-25), u)))))
+    u = move(sample(uniform, logits._array.shape, logits.npdtype), place_of(logits._array))
+    noise = neg(log(neg(log(where(eq(u, 0), full_like(u, value=2.0**-25), u)))))
     dim = normal_dim(dim, logits.ndim)
     soft = softmax_op(div(add(logits, wrap(noise)), tau), dim=dim)
     if not hard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...dtypes import float32, float64
-from ...errors import ArgumentError, DTypeError, ShapeError, fail
+from ...errors import ArgumentError, DTypeError, PullbackError, ShapeError, fail
 from ...functions.conversion import known
 from ...functions.creation import arange, tensor
 from ...functions.joining import cat, stack
@@ -36,10 +36,11 @@ def ctc_loss(
         log_probs, targets = log_probs.unsqueeze(1), targets.reshape(1, -1)
     steps, batch, classes = _sizes(log_probs, blank)
     lengths, counts = (
-        _lengths(name, given, batch) for name, given in (("input", input_lengths), ("target", target_lengths))
+        _lengths(name, given, batch, log_probs)
+        for name, given in (("input", input_lengths), ("target", target_lengths))
     )
-    targets = _rectangle(targets, counts, batch)
-    inside = arange(targets.shape[1]) < counts.unsqueeze(1)
+    targets = _rectangle(targets.to(log_probs.device), counts, batch)
+    inside = arange(targets.shape[1], device=log_probs.device) < counts.unsqueeze(1)
     _check(targets, inside, lengths, counts, steps, classes)
 
     # labels with a blank before, between and behind: (batch, states)
@@ -51,7 +52,7 @@ def ctc_loss(
     emit: Any = clamp(log_probs.gather(2, states.expand(steps, batch, n)), NEVER, None)
 
     # alpha[s]: log of the probability to have arrived at state s, from s itself, s - 1 or s - 2
-    state: Any = arange(n)
+    state: Any = arange(n, device=log_probs.device)
     started = (lengths > 0).unsqueeze(1)
     alpha = where(started, where(state < 2, emit[0], NEVER), where(state == 0, 0.0, NEVER))
     for t in range(1, steps):
@@ -79,8 +80,8 @@ def _sizes(log_probs: Tensor, blank: int) -> Any:
     return log_probs.shape
 
 
-def _lengths(name: str, given: Any, batch: int) -> Any:
-    lengths = (given if isinstance(given, Tensor) else tensor(given)).long().reshape(-1)
+def _lengths(name: str, given: Any, batch: int, like: Tensor) -> Any:
+    lengths = (given if isinstance(given, Tensor) else tensor(given)).to(like.device).long().reshape(-1)
     if lengths.shape != (batch,):
         fail(ShapeError, f"ctc_loss: {name}_lengths must have one length for each of {batch} sequences")
     return lengths
@@ -92,9 +93,16 @@ def _rectangle(targets: Tensor, counts: Tensor, batch: int) -> Tensor:
         return targets
     if targets.ndim != 1:
         fail(ShapeError, f"ctc_loss: targets must be ({batch}, length), or in a row, not {list(targets.shape)}")
+    if not known(counts):
+        fail(
+            PullbackError,
+            "ctc_loss: where targets in a row end depends on the values of target_lengths, which are not known while a "
+            "step is being captured",
+            "pad the targets to (batch, longest), or pass target_lengths as a list",
+        )
     ends = counts.cumsum(0)
     longest = max(counts.tolist(), default=0)
-    places = (ends - counts).unsqueeze(1) + arange(longest)
+    places = (ends - counts).unsqueeze(1) + arange(longest, device=counts.device)
     if known(ends) and batch and ends[-1].item() != targets.shape[0]:
         fail(ShapeError, f"ctc_loss: targets in a row must be as many as target_lengths add up to, {ends[-1].item()}")
     row: Tensor = targets[clamp(places, None, targets.shape[0] - 1)] if longest else places

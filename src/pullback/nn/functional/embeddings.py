@@ -48,7 +48,7 @@ def embedding(
 def shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
     """Scale the rows that index names down to max_norm, in place."""
     with no_grad():
-        used = zeros(weight.shape[0], 1, dtype=bool_).index_fill(0, index.reshape(-1), True)
+        used = zeros(weight.shape[0], 1, dtype=bool_, device=weight.device).index_fill(0, index.reshape(-1), True)
         norms = weight.norm(norm_type, 1, keepdim=True)
         write(weight, where(logical_and(used, norms > max_norm), mul(weight, div(max_norm, norms + 1e-7)), weight))
 
@@ -125,4 +125,4 @@ def _bags(total: int, offsets: Tensor, include_last: bool) -> Any:
             fail(PullbackError, f"embedding_bag: offsets must begin with 0 and stay within the input's length {total}")
         if include_last and offsets[-1].item() != total:
             fail(PullbackError, f"embedding_bag: with include_last_offset, the last of them must be the length {total}")
-    return searchsorted(offsets, arange(total), right=True) - 1
+    return searchsorted(offsets, arange(total, device=offsets.device), right=True) - 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...devices import place_of
 from ...errors import ArgumentError, ShapeError, fail
 from ...functions.creation import arange
 from ...functions.joining import cat
 from ...functions.random import sample
+from ...moves import move
 from ...ops.extremes import max_along
 from ...ops.pooling import gather_at
 from ...ops.random import uniform
@@ -22,7 +24,7 @@ def _starts(u: Any, size: int, kernel: int, count: int) -> Any:
     if count == 1:
         return last.long()
     step, u = (size - kernel) / (count - 1), u.unsqueeze(-1)
-    others = ((arange(count - 1, dtype=u.dtype) + u) * step).trunc() - (u * step).trunc()
+    others = ((arange(count - 1, dtype=u.dtype, device=u.device) + u) * step).trunc() - (u * step).trunc()
     return cat([others, last], -1).long()
 
 
@@ -40,7 +42,7 @@ def _pool(
     out = sizes("output_size", output_size, n)
     if any(m < 1 or m + k - 1 > have for m, k, have in zip(out, kernel, size, strict=True)):
         fail(ShapeError, f"{name}: {out} windows of size {kernel} do not fit into an input of size {tuple(size)}")
-    u = wrap(sample(uniform, (*x.shape[:2], n), x.npdtype)) if samples is None else samples
+    u = move(wrap(sample(uniform, (*x.shape[:2], n), x.npdtype)), place_of(x._array)) if samples is None else samples
     if u.shape != (*x.shape[:2], n):
         fail(ShapeError, f"{name}: expected _random_samples of shape {[*x.shape[:2], n]}, got {list(u.shape)}")
     places = _places(u.flip(2) if n == 2 else u, size, kernel, out)  # in 2-D the first number is for the width
@@ -55,7 +57,7 @@ def _places(u: Any, size: Any, kernel: Sizes, out: Sizes) -> Any:
     for d in range(n):
         start = _starts(u[..., d], size[d], kernel[d], out[d])
         start = start.reshape(*u.shape[:2], *(out[d] if i == d else 1 for i in range(n)), *(1,) * n)
-        inside = arange(kernel[d]).reshape([kernel[d] if i == d else 1 for i in range(n)])
+        inside = arange(kernel[d], device=u.device).reshape([kernel[d] if i == d else 1 for i in range(n)])
         flat = flat * size[d] + start + inside
     return flat.reshape(*u.shape[:2], *out, math.prod(kernel))  # type: ignore[attr-defined]
 

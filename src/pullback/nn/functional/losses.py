@@ -443,7 +443,7 @@ def multi_margin_loss(
     loss = square(loss) if p == 2 else loss
     if weight is not None:
         loss = mul(loss, weight[index])
-    loss = where(arange(classes) == index, 0.0, loss)
+    loss = where(arange(classes, device=input.device) == index, 0.0, loss)
     return _reduced(div(sum_(loss, dim=(input.ndim - 1,)), classes), reduction, size_average, reduce)
 
 
@@ -461,7 +461,7 @@ def multilabel_margin_loss(
     classes = input.shape[-1]
     listed = (target < 0).cumsum(-1) == 0
     index = where(listed, target, 0)
-    is_target = logical_and(index.unsqueeze(-1) == arange(classes), listed.unsqueeze(-1)).any(-2)
+    is_target = logical_and(index.unsqueeze(-1) == arange(classes, device=input.device), listed.unsqueeze(-1)).any(-2)
     of_target = input.gather(-1, index)
     margins = relu(add(sub(input.unsqueeze(-2), of_target.unsqueeze(-1)), 1.0))
     counted = logical_and(listed.unsqueeze(-1), logical_not(is_target).unsqueeze(-2))

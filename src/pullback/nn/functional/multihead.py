@@ -151,13 +151,13 @@ def _extended(
 
     def longer(x: Tensor, bias: Tensor | None) -> Tensor:
         learned = [] if bias is None else [bias.view(1, heads, 1, size).expand(batch, heads, 1, size).to(x.dtype)]
-        return cat([x, *learned, *([zeros(batch, heads, 1, size, dtype=x.dtype)] if zero else [])], 2)
+        return cat([x, *learned, *([zeros(batch, heads, 1, size, dtype=x.dtype, device=x.device)] if zero else [])], 2)
 
     more = (bias_k is not None) + zero
     if not more:
         return k, v, mask
     if mask is not None:
-        mask = cat([mask, zeros(*mask.shape[:-1], more, dtype=mask.dtype)], -1)
+        mask = cat([mask, zeros(*mask.shape[:-1], more, dtype=mask.dtype, device=mask.device)], -1)
     return longer(k, bias_k), longer(v, bias_v), mask
 
 
@@ -170,7 +170,7 @@ def additive(mask: Tensor | None, name: str, dtype: Any) -> Tensor | None:
         return mask
     if mask.dtype != bool_:
         fail(DTypeError, f"only bool and floating types of {name} are supported, not {mask.dtype}", "use mask.bool()")
-    return zeros(mask.shape, dtype=dtype).masked_fill(mask, -math.inf)
+    return zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
 
 
 def _merged(mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:

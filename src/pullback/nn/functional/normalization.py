@@ -237,5 +237,5 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances between all pairs of rows."""
     if input.ndim != 2:
         fail(ShapeError, f"pdist only supports 2D tensors, got: {input.ndim}D")
-    rows, others = triu_indices(len(input), len(input), 1)
+    rows, others = triu_indices(len(input), len(input), 1, device=input.device)
     return norm(sub(input[rows], input[others]), p=float(p), dim=(1,))

@@ -237,7 +237,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     shape = tuple(size[2:])
     columns = [theta.new_ones(shape)]
     for d, m in enumerate(shape):  # x, the last dimension, comes first
-        line = linspace(-1, 1, m, dtype=theta.dtype) if m > 1 else theta.new_zeros(1)
+        line = linspace(-1, 1, m, dtype=theta.dtype, device=theta.device) if m > 1 else theta.new_zeros(1)
         if not align_corners:
             line = line * ((m - 1) / m)
         columns.insert(0, line.reshape([m if i == d else 1 for i in range(n)]).expand(shape))

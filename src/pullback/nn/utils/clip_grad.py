@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from ...errors import Position, PullbackError, fail, users_line
+from ...functions.conversion import known
 from ...functions.creation import tensor
 from ...functions.joining import stack
 from ...functions.matrix_norms import vector_norm
@@ -39,6 +40,12 @@ def get_total_norm(
     if not parts:
         return tensor(0.0)
     total: Tensor = vector_norm(stack([vector_norm(part, order) for part in parts]), order)
+    if error_if_nonfinite and not known(total):
+        fail(
+            PullbackError,
+            "error_if_nonfinite=True needs the norm's value, which is not known while a step is being captured",
+            "leave it out, and look at the norm that a call of the step returns",
+        )
     if error_if_nonfinite and not bool(total.isfinite()):
         what = f"the total norm of order {order} is {total.item()}, so that the gradients cannot be clipped"
         fail(PullbackError, what, "find where Inf or NaN comes from, or pass error_if_nonfinite=False")

@@ -137,9 +137,9 @@ def householder_product(v: Tensor, tau: Tensor) -> Tensor:
     T^-1 is upper triangular, with 1/tau on the diagonal and the products v_i . v_j above it.
     """
     n, k = v.shape[-2:]
-    v = v.tril(-1) + eye(n, k, dtype=v.dtype)
+    v = v.tril(-1) + eye(n, k, dtype=v.dtype, device=v.device)
     inverse = (v.mT @ v).triu(1) + (1 / tau).diag_embed()
-    return eye(n, k, dtype=v.dtype) - v @ solve_triangular(inverse, v[..., :k, :].mT, upper=True)
+    return eye(n, k, dtype=v.dtype, device=v.device) - v @ solve_triangular(inverse, v[..., :k, :].mT, upper=True)
 
 
 def householder(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def from_square(name: str, x: Tensor) -> Tensor:
     if n != k:
         x = cat([x, x.new_zeros((*x.shape[:-1], n - k))], -1)
     a = x - x.mT
-    one = eye(n, dtype=x.dtype)
+    one = eye(n, dtype=x.dtype, device=x.device)
     q = matrix_exp(a) if name == "matrix_exp" else solve(one - a / 2, one + a / 2)
     return q[..., :k]
 
@@ -211,7 +211,9 @@ class _Orthogonal(Module):
         n, k = q.shape[-2:]
         if n != k:  # completed at random
             q = orthonormal(cat([q, q.new_empty((*q.shape[:-1], n - k)).normal_()], -1))
-        elif not (q.mT @ q).allclose(eye(n, dtype=q.dtype).expand(q.shape), atol=10 * n * finfo(q.dtype).eps):
+        elif not (q.mT @ q).allclose(
+            eye(n, dtype=q.dtype, device=q.device).expand(q.shape), atol=10 * n * finfo(q.dtype).eps
+        ):
             q = orthonormal(q)
         self.base = q.clone()
         start = zeros_like(Q)

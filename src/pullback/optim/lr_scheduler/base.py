@@ -112,7 +112,7 @@ class LRScheduler:
 
 
 def after_the_step(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A schedule's step inside of a captured training step happens after each run: it is the host's, not the Program's."""
+    """A schedule's step inside of a captured step happens after each run: it is the host's, not the Program's."""
 
     @functools.wraps(step)
     def stepped(self: LRScheduler, *args: Any, **kwargs: Any) -> Any:

@@ -12,12 +12,13 @@ from ..program import Program
 from .dead import prune
 from .duplicates import share
 from .fold import fold
+from .loops import slim
 from .recompute import recompute
 from .simplify import simplify
 
 Pass = Callable[[Program], Program]
 
-PASSES: tuple[Pass, ...] = (prune, fold, simplify, share, prune, recompute)
+PASSES: tuple[Pass, ...] = (prune, fold, simplify, share, prune, slim, prune, recompute)
 
 
 def optimize(program: Program) -> Program:
@@ -27,4 +28,4 @@ def optimize(program: Program) -> Program:
     return program
 
 
-__all__ = ["PASSES", "Pass", "fold", "optimize", "prune", "recompute", "share", "simplify"]
+__all__ = ["PASSES", "Pass", "fold", "optimize", "prune", "recompute", "share", "simplify", "slim"]

@@ -21,12 +21,35 @@ Array = Any  # mypy does not know JAX's
 FORMS: dict[str, Callable[..., Any]] = {}
 HALF: dict[str, Callable[..., Any]] = {}  # forms that take half types as they are, and accumulate in float32
 
+HINTS: dict[str, Callable[..., dict[str, Any]]] = {}  # more parameters for a form, from how its inputs were made
+AHEAD: dict[str, tuple[tuple[int, ...], Callable[..., list[dict[str, Any]]]]] = {}  # ... for all at once
+
 
 def form(name: str, *, half: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter the form of an op."""
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         (HALF if half else FORMS)[name] = function
+        return function
+
+    return enter
+
+
+def hint(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter what an op's form can be told when the instructions are known that made its inputs (None: none did)."""
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        HINTS[name] = function
+        return function
+
+    return enter
+
+
+def ahead(name: str, *needs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter what can be computed for all instructions of an op at once, from the inputs at these positions."""
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        AHEAD[name] = needs, function
         return function
 
     return enter
@@ -60,6 +83,6 @@ def register() -> None:
 
 
 from . import activation, arithmetic, compare, create, extremes, losses, norms, pointwise, reduction, softmax, special  # noqa: E402  # fmt: skip
-from . import along, counting, folding, indexing, joining, random, scan, shape, sorting, strided  # noqa: E402  # fmt: skip
+from . import along, control, counting, folding, indexing, joining, random, scan, shape, sorting, strided  # noqa: E402  # fmt: skip
 from . import attention, convolution, decompositions, matmul, normalization, pooling, recurrence, resampling, updates  # noqa: E402  # fmt: skip
 from .indexing import DYNAMIC  # noqa: E402

@@ -16,7 +16,7 @@ from jax import lax
 
 from ....dtypes import FLOATS, I64
 from ....engines.numpy import pooling as kernels
-from . import Array, form
+from . import Array, form, hint
 from .resampling import across, weighted
 
 NumPy = np.ndarray[Any, Any]
@@ -42,6 +42,9 @@ def _later_wins(best: Array, other: Array) -> Array:
 @form("max_pool")
 def _max_pool(x: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool = False) -> Any:
     out = kernels.output_shape(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    inside = all(m * k <= n for m, k, n in zip(out, kernel, x.shape[2:], strict=True))
+    if inside and prod(kernel) <= FEW and _side_by_side(kernel, stride, padding, dilation):
+        return _maxima_of_tiles(x, kernel, out)
     at = _places(x.shape[2:])
     for axis in range(x.ndim - 1, 1, -1):
         x, at = _maxima(x, at, axis, out[axis - 2], *(v[axis - 2] for v in (kernel, stride, padding, dilation)))
@@ -91,10 +94,69 @@ def _in_planes(indices: Array, shape: Sizes) -> tuple[Array, Array]:
 
 
 @form("max_pool_gradient")
-def _max_pool_gradient(g: Array, indices: Array, shape: Sizes) -> Array:
+def _max_pool_gradient(g: Array, indices: Array, shape: Sizes, tiles: Sizes | None = None) -> Array:
+    """`tiles`: each index lies in its own window, and the windows lie side by side, of this size."""
+    if tiles is not None and indices.shape == g.shape:
+        return _spread(g, indices.astype(np.int32), shape, tiles)
     planes, places = _in_planes(indices, shape)
     zeros = jnp.zeros((prod(shape[:2]), prod(shape[2:])), g.dtype)
     return zeros.at[planes, places].add(g.reshape(places.shape)).reshape(shape)
+
+
+# -- maxima of windows that lie side by side ---------------------------------------------------------------------------
+# Elementwise, and with channels last: as XLA's convolutions on a CPU have them, whose transpositions then fall away.
+
+FEW = 16  # positions in a window: each is an operand of its own
+
+
+def _side_by_side(kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> bool:
+    return tuple(kernel) == tuple(stride) and not any(padding) and all(d == 1 for d in dilation)
+
+
+def _in_tiles(x: Array, counts: Sizes, tiles: Sizes) -> Array:
+    """(N, *size, C) as (N, count, tile, count, tile, ..., C)"""
+    x = x[:, *(slice(m * k) for m, k in zip(counts, tiles, strict=True))]
+    return x.reshape(len(x), *(n for pair in zip(counts, tiles, strict=True) for n in pair), x.shape[-1])
+
+
+def _places_in_tiles(size: Sizes, counts: Sizes, tiles: Sizes) -> Array:
+    """The index of each element of a plane, some of which may lie beyond it."""
+    shape = (1, *(m * k for m, k in zip(counts, tiles, strict=True)), 1)
+    place: Array = np.int32(0)
+    for axis, n in enumerate(size, 1):
+        place = place * np.int32(n) + lax.broadcasted_iota(np.int32, shape, axis)
+    return _in_tiles(place, counts, tiles)
+
+
+def _maxima_of_tiles(x: Array, tiles: Sizes, counts: Sizes) -> Any:
+    places = _places_in_tiles(x.shape[2:], counts, tiles)
+    x = _in_tiles(jnp.moveaxis(x, 1, -1), counts, tiles)
+    first, *others = [(slice(None), *(part for t in tap for part in (slice(None), t))) for tap in np.ndindex(*tiles)]
+    best, at = x[first], places[first]
+    for tap in others:
+        wins = _later_wins(best, x[tap])
+        best, at = jnp.where(wins, x[tap], best), jnp.where(wins, places[tap], at)
+    return jnp.moveaxis(best, -1, 1), jnp.moveaxis(jnp.broadcast_to(at, best.shape), -1, 1).astype(I64)
+
+
+def _spread(g: Array, indices: Array, shape: Sizes, tiles: Sizes) -> Array:
+    """g where the index of the window around a place is that place."""
+    size, counts, inner = shape[2:], g.shape[2:], tuple(range(2, 2 * len(tiles) + 1, 2))
+    g, indices = (jnp.expand_dims(jnp.moveaxis(a, 1, -1), inner) for a in (g, indices))
+    out = jnp.where(indices == _places_in_tiles(size, counts, tiles), g, jnp.zeros((), g.dtype))
+    whole = [m * k for m, k in zip(counts, tiles, strict=True)]
+    rest = [(0, n - m, 0) for n, m in zip(size, whole, strict=True)]
+    out = lax.pad(out.reshape(shape[0], *whole, shape[1]), np.zeros((), g.dtype), [(0, 0, 0), *rest, (0, 0, 0)])
+    return jnp.moveaxis(out, -1, 1)
+
+
+@hint("max_pool_gradient")
+def _tiles(made: Sequence[Any]) -> dict[str, Any]:
+    """The windows that the indices are of, if max_pool made them."""
+    if made[1] is None or made[1].op.name != "max_pool":
+        return {}
+    windows = [made[1].params[name] for name in ("kernel", "stride", "padding", "dilation")]
+    return {"tiles": tuple(windows[0])} if _side_by_side(*windows) else {}
 
 
 @form("gather_at")

@@ -1,0 +1,61 @@
+"""Control flow: XLA's own loops and branches, over the ops of the bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from ....ops.control import one_or_all
+from . import Array, form
+
+
+def replay(body: Any, inputs: Sequence[Any]) -> list[Array]:
+    """What a body gives, run as the engine runs the whole step."""
+    from ..engine import replay as run  # which needs the forms
+
+    return run(body, inputs)
+
+
+def started(arrays: Sequence[Any], body: Any) -> tuple[Array, ...]:
+    """What is carried at first, in the dtypes in which it is carried on."""
+    return tuple([jnp.asarray(x, value.dtype) for x, value in zip(arrays, body.outputs, strict=False)])
+
+
+@form("loop")
+def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False) -> Any:
+    fixed = arrays[carries + rows :]
+
+    def step(carry: Any, x: Any) -> Any:
+        out = replay(body, [*carry, *x, *fixed])
+        return tuple(out[:carries]), tuple(out[carries:])
+
+    start, xs = started(arrays[:carries], body), tuple(arrays[carries : carries + rows])
+    last, ys = lax.scan(step, start, xs, length=length, reverse=reverse)
+    return one_or_all([*last, *ys])
+
+
+@form("repeat")
+def _repeat(*arrays: Any, condition: Any, body: Any, carries: int, most: int | None = None) -> Any:
+    fixed = arrays[carries:]
+
+    def going(state: Any) -> Any:
+        steps, carry = state
+        more = replay(condition, [*carry, *fixed])[0].reshape(()) != 0
+        return more if most is None else jnp.logical_and(steps < most, more)
+
+    def step(state: Any) -> Any:
+        steps, carry = state
+        return steps + 1, tuple(replay(body, [*carry, *fixed]))
+
+    return one_or_all(lax.while_loop(going, step, (jnp.zeros((), jnp.int32), started(arrays[:carries], body)))[1])
+
+
+@form("branch")
+def _branch(pred: Array, *arrays: Any, true: Any, false: Any) -> Any:
+    def taken(body: Any) -> Any:
+        return lambda: tuple(replay(body, arrays))
+
+    return one_or_all(lax.cond(jnp.reshape(pred, ()) != 0, taken(true), taken(false)))
