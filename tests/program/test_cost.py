@@ -155,7 +155,7 @@ def test_all_programs_among_parameters_count(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_table() -> None:
     text = str(network().cost())
-    assert text.startswith("train_step: 9.4")
+    assert text.startswith("train_step: 9.6")
     head, rule, first = next(part for part in text.split("\n\n") if part.startswith("op ")).splitlines()[:3]
     assert head.split("  ")[0] == "op" and set(rule) == {"-"} and first.split()[0] == "matmul"
     assert network().cost().table("module").splitlines()[-1].split()[:2] == ["total", "21"]

@@ -157,7 +157,7 @@ def live(optimizer: str, program: list[tuple[str, int]]) -> None:
             same(a, b, f"{k} {name} {label}")
         for (label, p), q in zip(one.model.named_parameters(), two.model.parameters(), strict=True):
             same(p.grad, q.grad, f"{k} {name} {label}.grad")
-            for key in one.optimizer.state[p] if p in one.optimizer.state else ():
+            for key in one.optimizer.state.get(p, ()):
                 same(one.optimizer.state[p][key], two.optimizer.state[q][key], f"{k} {name} {label} {key}")
         same(one.model.hidden, two.model.hidden, f"{k} {name} hidden")
         same(one.model.kept[0], two.model.kept[0], f"{k} {name} kept")

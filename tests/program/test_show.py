@@ -15,7 +15,7 @@ from pullback.ops.shape import permute, slice_
 from pullback.program.text import form, human, item, options, place, short, size
 
 STEP = """\
-train_step: 21 instructions, 9.47 k FLOPs, 908 B of state, 3.0 KiB at the peak
+train_step: 21 instructions, 9.61 k FLOPs, 908 B of state, 3.0 KiB at the peak
 
 argument
   %0  x       f32[8, 10]

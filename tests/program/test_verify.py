@@ -345,3 +345,37 @@ def test_the_way_back_from_results_is_verified(monkeypatch: pytest.MonkeyPatch) 
     assert [row.name for row in report.rows if row.failed] == [n for n in names if ".0." in n]
     assert report.first is not None and (report.first.op, report.first.engine) == ("tanh_backward", "lying")
     assert report.first.phase == "backward" and "in sequential.1" in str(report.first)
+
+
+def test_loops_and_branches() -> None:
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(4, 4))
+
+    def step(x: Any) -> Any:
+        c, ys = torch.scan(lambda c, x: ((c @ w).tanh() + x, c.exp()), torch.zeros(4), x)
+        one = torch.tensor(0), c.detach()
+        _, z = torch.while_loop(lambda n, v: n < 3, lambda n, v: (n + 1, v * 1.5), one)
+        u = torch.cond(z.sum() > 0, lambda z: z.sin(), lambda z: z.cos(), (z,))
+        return c.sum() + ys.mean() + u.sum()
+
+    report = verify(step, torch.randn(5, 4), engines=["numpy"])
+    assert report.ok and report.rules > 8, str(report)
+
+
+def test_mixed_precision() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    scaler = torch.amp.GradScaler("cpu")
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = (model(x) ** 2).mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return loss
+
+    report = verify(step, torch.randn(6, 4), engines=["numpy"])
+    assert report.ok and {row.dtype for row in report.rows} >= {"bfloat16", "float32", "int32"}, str(report)

@@ -311,7 +311,7 @@ def taken(value: Any, p: Tensor) -> Any:
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
         return value
     with no_grad():
-        copy: Tensor = as_tensor(value).detach().clone()
+        copy: Tensor = as_tensor(value, device=p.device).detach().clone()
         return copy.to(p.dtype) if copy.ndim and p.dtype.is_floating_point else copy
 
 

@@ -25,7 +25,7 @@ from ..ops.record import WATCHERS, Plan, Spec
 from ..ops.strided import as_strided
 from ..tape import Label, Node, edge
 from ..tensor import Storage, Tensor, wrap
-from .passes import optimize
+from .passes import optimize, prune
 from .places import MISSING, PLAIN_TYPES, Place, Walk, is_library, is_nest, name_of
 from .program import Input, Program, Value, Write
 from .recorder import Recorder
@@ -641,6 +641,8 @@ class Assembly:
             writes,
             self.names + [f"kept {i}" for i in range(len(self.outputs) - len(self.names))],
         )
+        if captured.graph is not None:  # the way back was noted in the same line of instructions
+            captured.program = prune(captured.program)
         return captured
 
     def alive(self) -> list[tuple[Tensor, Fresh]]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..dtypes import FLOATS
-from ..errors import PullbackError, fail
+from ..errors import GradientError, PullbackError, fail
 from ..modes import MODES, Switch
 from ..ops.create import full_like
 from ..ops.record import REPLAY, Plan
 from ..tape import Alias, Edge, Label, Node, attach, edge, walk
 from ..tensor import Storage, Tensor, wrap
+from .compare import same
 from .passes import optimize, prune
 from .program import Input, Instruction, Program, Value
 from .recorder import Recorder
@@ -224,6 +226,23 @@ class Again(Recorder):
 # -- a Program as one op on the tape -----------------------------------------------------------------------------------
 
 
+REPLAYABLE: WeakKeyDictionary[Program, bool] = WeakKeyDictionary()
+
+
+def check_replay(program: Program, pair: Pair, wanted: Sequence[int]) -> None:
+    """A Program that is run again knows nothing of detach(), no_grad() and Functions: is its gradient still the tape's?"""
+    if program not in REPLAYABLE:
+        places = [i for i, given in zip(wanted, pair.gives, strict=True) if given is not None]
+        other = pullback_of(program, places)
+        REPLAYABLE[program] = None not in other.gives and same(other.backward, pair.backward)
+    if not REPLAYABLE[program]:
+        fail(
+            GradientError,
+            f"{program.name} cuts its graph (detach, no_grad, an autograd.Function): compiled, it has first derivatives only",
+            "differentiate the function itself where second derivatives are wanted",
+        )
+
+
 class ProgramNode(Node):
     """A Program that ran: its pullback is another one.
 
@@ -268,6 +287,7 @@ class ProgramNode(Node):
         values = self.values()
         n = len(self.program.inputs)
         if record:
+            check_replay(self.program, self.pair, self.wanted)
             return zip(self.edges, self.replayed(values[:n], gs), strict=True)
         pulled = self.run(self.pair.operands(values[:n], values[n:], gs))
         return zip(self.edges, [None if i is None else pulled[i] for i in self.pair.gives], strict=True)

@@ -269,6 +269,8 @@ class Trial:
         self.compiled, self.entry, self.args, self.kwargs = compiled, entry, args, kwargs
         self.captured = entry.captured
         self.raw: Program = self.captured.raw
+        if self.captured.graph is not None:  # without what was noted for the way back, which is a Program of its own
+            self.raw = passes.prune(self.raw)
         self.program: Program = self.captured.program
         self.arguments = list(trees.leaves((args, kwargs)))
         self.state = State(compiled._function, args, kwargs)
@@ -278,8 +280,10 @@ class Trial:
         self.views: list[Instruction] = []
         self.back: WayBack | None = None
         if gradients and self.captured.graph is not None and MODES.grad:
-            self.back = WayBack(self.captured, self.arguments)
+            self.back = WayBack(self.captured, self.raw, self.arguments)
         self.names = [f"result {i}" for i in range(len(self.raw.outputs))] + [w.name for w in self.raw.writes]
+        for k, i in enumerate(self.captured.graph.residuals if self.captured.graph else ()):
+            self.names[i] = f"kept for the way back, {k}"
         self.names += self.back.names if self.back else []
 
     def raw_source(self, source: Any) -> Any:

@@ -16,8 +16,8 @@ from .program import Input, Instruction, Program, Value, renamed
 class WayBack:
     """From results of a step back to what it read."""
 
-    def __init__(self, captured: Any, arguments: Sequence[Any]) -> None:
-        raw, graph = captured.raw, captured.graph
+    def __init__(self, captured: Any, raw: Program, arguments: Sequence[Any]) -> None:
+        graph = captured.graph
         self.pair, self.residuals, self.results = graph.pair, graph.residuals, graph.results
         wanted = [(i, k) for i, k in zip(graph.wanted, graph.pair.gives, strict=True) if k is not None]
         self.leaves: list[Tensor] = [captured.sources[i].find(arguments) for i, _ in wanted]
