@@ -6,9 +6,10 @@
 
 Ours is a step as a PyTorch user writes it. Its twin is what JAX's users write: pure functions, value_and_grad, optax
 and jit, with parameters and optimizer state donated. Of the ways to write it that we have tried, the fastest on a CPU
-stands here: weights as (outputs, inputs), which is not JAX's custom, images with channels last, tokens flattened, pooling by
-reshape and max. Both start from the same weights, get each batch from NumPy, use as many threads as JAX takes, and wait
-for the loss, whose first values must agree. The twin does not return gradients, so ours does not keep them either.
+stands here: weights as (outputs, inputs), which is not JAX's custom, images with channels last, tokens flattened,
+pooling by reshape and max. Both start from the same weights, get each batch from NumPy, use as many threads as JAX
+takes, and wait for the loss, whose first values must agree. The twin does not return gradients, so ours does not keep
+them either.
 
 On an NVIDIA GPU also a step of GPT-2 (124 M parameters, bfloat16) against torch.compile, with tokens/s and how much of
 the GPU's peak that is.

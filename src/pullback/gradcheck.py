@@ -36,6 +36,11 @@ class GradcheckError(GradientError):
     """A gradient is not what differences of values say."""
 
 
+def host(array: Any) -> Any:
+    """The values of an array, wherever it lies."""
+    return array.known() if hasattr(array, "known") else array
+
+
 class Subject:
     """A float64 tensor whose gradient is checked, and its elements as one flat run of memory."""
 
@@ -101,7 +106,7 @@ def numerical_gradient(f: Callable[..., Any], inputs: Any, eps: float = 1e-6, ce
                 f"numerical_gradient needs a function of one value; this one has shape {list(y.shape)}",
                 "reduce it",
             )
-        return float(y._array.reshape(()))
+        return float(host(y._array).reshape(()))
 
     here = None if central else value()
     grads = []
@@ -287,7 +292,7 @@ def _check(
         if large and check.along_a_direction(s, g):
             continue
         for i in range(s.flat.size):
-            slope = 0.0 if g is None else float(g._array.reshape(-1)[i])
+            slope = 0.0 if g is None else float(host(g._array).reshape(-1)[i])
             verdict, expected = check.element(s, i, slope)
             if verdict == "kink":
                 report.skipped.append(s.element(i))
@@ -311,7 +316,7 @@ def _failure(s: Subject, i: int, expected: float, got: float, g: Tensor | None) 
 
 def _check_repeatable(first: list[Tensor], second: list[Tensor], tolerance: float) -> None:
     for k, (a, b) in enumerate(zip(first, second, strict=True)):
-        for x, y in zip(a._array.flat, b._array.flat, strict=True):
+        for x, y in zip(host(a._array).flat, host(b._array).flat, strict=True):
             if abs(x - y) > tolerance:
                 what = f"gradcheck: the function is not deterministic: output {k} was {x:.9g}, then {y:.9g}"
                 fail(GradcheckError, what, "call eval() on modules with dropout, or seed inside the function")
@@ -366,5 +371,5 @@ class Comparison:
             s.flat += sign * self.eps * u
             ends.append(self.value())
             s.flat[:] = before
-        got = 0.0 if g is None else float(sum_(mul(g._array.reshape(-1), u)))
+        got = 0.0 if g is None else float(sum_(mul(host(g._array).reshape(-1), u)))
         return self.close((ends[0] - ends[1]) / (2 * self.eps), got)

@@ -12,7 +12,7 @@ from ..errors import PullbackError, RangeError, ShapeError, fail
 from ..hooks import follow
 from ..modes import MODES, enable_grad
 from ..ops import shape as ops
-from ..ops.record import PLAIN, normal_dim, normal_dims
+from ..ops.record import normal_dim, normal_dims
 from ..tape import edge
 from ..tensor import Size, Tensor, alias, shares, tick
 from ..views import check_allowed

@@ -378,7 +378,8 @@ def adopt(storages: Sequence[Storage], where: str) -> None:
         storage.array = base
     for t in lookers:
         host, base = bases[id(t._storage)]
-        t._array = base if t._array is host else view_of(base, host, t)
+        if type(t._array) is np.ndarray:  # not what a capture has left behind
+            t._array = base if t._array is host else view_of(base, host, t)
 
 
 def view_of(base: DeviceArray, host: np.ndarray[Any, Any], t: Tensor) -> DeviceArray:

@@ -53,6 +53,11 @@ class Executable:
         given = sorted(i for i in donated if i is not None)
         self.donated = [i for i in given if program.inputs[i].value not in read_out]
         self.others = [i for i in range(len(program.inputs)) if i not in set(self.donated)]
+        # JAX gives each donated buffer to the next result of its shape: results come in the order of what is donated.
+        new = {write.input: len(program.outputs) + k for k, write in enumerate(program.writes)}
+        self.order = [new[i] for i in self.donated]
+        self.order += [k for k in range(len(program.results)) if k not in set(self.order)]
+        self.found = [self.order.index(k) for k in range(len(self.order))]
         self.state = [i for i, given in enumerate(program.inputs) if given.kind == "state"]
         self.numbers = [i for i, given in enumerate(program.inputs) if given.kind == "number"]
         self.known: list[Any] = [None] * len(self.numbers)  # each as it last was, and on the device
@@ -79,6 +84,7 @@ class Executable:
                 if "incompatible devices" not in str(error):
                     raise
                 results = self.run([jax.device_put(x, self.where) if isinstance(x, jax.Array) else x for x in arrays])
+        results = [results[k] for k in self.found]
         made = zip(results, self.places, self.strides, strict=False)
         outputs: list[Any] = [DeviceArray(Memory(array, place), array, (), strides) for array, place, strides in made]
         return outputs + [Written(array) for array in results[len(outputs) :]]
@@ -109,7 +115,8 @@ class Executable:
 
         def step(donated: Sequence[Any], others: Sequence[Any]) -> list[Any]:
             inputs = dict(zip(self.donated, donated, strict=True)) | dict(zip(self.others, others, strict=True))
-            return replay(self.program, [inputs[i] for i in range(len(self.program.inputs))])
+            results = replay(self.program, [inputs[i] for i in range(len(self.program.inputs))])
+            return [results[k] for k in self.order]
 
         step.__name__ = "".join(c if c.isalnum() else "_" for c in self.program.name)
         return jax.jit(step, donate_argnums=(0,))
@@ -119,7 +126,8 @@ class Executable:
         with self._x64(True):
             specs = [jax.ShapeDtypeStruct(x.value.shape, x.value.dtype) for x in self.program.inputs]
             compiled = self.compile()
-            return compiled.lower([specs[i] for i in self.donated], [specs[i] for i in self.others]).as_text()
+            lowered = compiled.lower([specs[i] for i in self.donated], [specs[i] for i in self.others])
+            return str(lowered.as_text())
 
 
 def the_one(places: Sequence[str], program: Program) -> str:

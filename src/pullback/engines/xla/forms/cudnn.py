@@ -46,7 +46,7 @@ def _back(x: Array, like: tuple[int, ...]) -> Array:
     return jnp.swapaxes(x, 1, 2).reshape(like)
 
 
-def _forward(q: Array, k: Array, v: Array, causal: bool, scale: float) -> tuple[Array, Array]:
+def _forward(q: Array, k: Array, v: Array, causal: bool, scale: float) -> Any:
     """The result, and the statistics of the rows that its gradient wants."""
     from jax._src.cudnn import fused_attention_stablehlo as fused
 

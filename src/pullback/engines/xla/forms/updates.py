@@ -31,7 +31,7 @@ def _sgd(p: Array, b: Array | None, *others: Any, **flags: Any) -> Any:
 
 @ahead("adam", 3, 6, 7, 8)
 def _counts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """t + 1, lr / (1 - beta1^t) and sqrt(1 - beta2^t) of all parameters at once, not in a few tiny loops for each."""
+    """t + 1, lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) of all parameters at once, not in tiny loops for each."""
     alike: dict[Any, list[int]] = {}
     for i, (t, *numbers) in enumerate(rows):
         same = t.shape, t.dtype, *(x if type(x) in (int, float) else id(x) for x in numbers)
@@ -41,7 +41,7 @@ def _counts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         t = jnp.stack([rows[i][0] for i in members]) + 1
         lr, beta1, beta2 = map(_number, rows[members[0]][1:])
         n = t.astype(F64)
-        parts = t, lr / (1 - beta1**n), jnp.sqrt(1 - beta2**n)
+        parts = t, lr / (1 - beta1**n), 1 / jnp.sqrt(1 - beta2**n)
         for k, i in enumerate(members):
             found[i] = {"counts": [part[k] for part in parts]}
     return found
@@ -54,7 +54,7 @@ def _adam(
     decoupled: bool = False, maximize: bool = False, counts: Any = None,
 ) -> Any:  # fmt: skip
     """The formula of the record. Numbers are computed with in float64, and rounded where they meet an array."""
-    t, pace, spread = counts or _counts([(t, lr, beta1, beta2)])[0]["counts"]
+    t, pace, scale = counts or _counts([(t, lr, beta1, beta2)])[0]["counts"]
     old = [x.dtype for x in (p, m, v, t, peak) if x is not None]
     p, m, v, peak, g = map(_wide, (p, m, v, peak, g))
     lr, beta1, beta2, eps, decay = map(_number, (lr, beta1, beta2, eps, decay))
@@ -70,6 +70,6 @@ def _adam(
     m = m + (g - m) * rounded(1 - beta1)
     v = v * rounded(beta2) + g * g * rounded(1 - beta2)
     peak = None if peak is None else jnp.maximum(peak, v)
-    p = p - m / (jnp.sqrt(v if peak is None else peak) / rounded(spread) + rounded(eps)) * rounded(pace)
+    p = p - m / (jnp.sqrt(v if peak is None else peak) * rounded(scale) + rounded(eps)) * rounded(pace)
     new = [x for x in (p, m, v, t, peak) if x is not None]
     return tuple(x.astype(dtype) for x, dtype in zip(new, old, strict=True))
