@@ -12,4 +12,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """What loads JAX comes last: from then on JAX warns of every fork, and data loaders fork."""
-    items.sort(key=lambda item: "jax" in item.path.name)
+    items.sort(key=lambda item: any(part in str(item.path) for part in ("jax", "xla", "test_docs")))

@@ -13,6 +13,7 @@ from .ops.create import clone
 from .tensor import Tensor, wrap
 
 Hook = Callable[[Tensor], Any]
+SHARED: list[tuple[Any, str]] = []  # hooks that are nobody's own: those of all modules, those of all optimizers
 
 next_key = itertools.count(1).__next__
 

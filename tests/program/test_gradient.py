@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -226,18 +227,15 @@ def test_a_compiled_function_knows_what_was_cut() -> None:
 
 
 def test_a_tensor_of_a_body_that_is_kept_elsewhere_is_refused() -> None:
-    class Box:
-        __slots__ = ("kept",)
-
-    box = Box()
+    box: Any = queue.SimpleQueue()
 
     def step(x: torch.Tensor) -> torch.Tensor:
         def body(h: torch.Tensor, _: None) -> Any:
-            box.kept = h * 2
+            box.put(h * 2)
             return h, None
 
         torch.scan(body, x, length=3)
-        return box.kept + 1
+        return box.get() + 1
 
     with pytest.raises(PullbackError, match="made in the body of a scan, a while_loop or a cond is used outside"):
         torch.compile(step, engine="numpy")(torch.ones(2))

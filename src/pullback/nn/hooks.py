@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ArgumentError, PullbackError, fail, warn
 from ..function import Function
-from ..hooks import Handle
+from ..hooks import SHARED, Handle
 from ..tensor import Tensor
 
 KINDS = (
@@ -76,6 +76,7 @@ class ModuleHooks:
 
 
 EVERY_MODULE = ModuleHooks()
+SHARED.append((EVERY_MODULE, "hooks of all modules"))
 
 
 def run_always(after: Iterator[Any], module: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:

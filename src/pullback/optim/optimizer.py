@@ -12,7 +12,7 @@ from typing import Any
 from ..dtypes import F32, F64, float64, get_default_dtype
 from ..errors import ArgumentError, DTypeError, PullbackError, fail
 from ..functions.creation import as_tensor
-from ..hooks import Handle
+from ..hooks import SHARED, Handle
 from ..modes import Watched, enable_grad, no_grad
 from ..ops.create import full_like
 from ..tensor import Tensor
@@ -22,6 +22,7 @@ StateDict = dict[str, Any]
 
 KINDS = "step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post"
 EVERYWHERE: dict[str, OrderedDict[int, Any]] = {"step_pre": OrderedDict(), "step_post": OrderedDict()}
+SHARED.append((EVERYWHERE, "hooks of all optimizers"))
 
 
 class Required:

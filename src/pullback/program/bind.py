@@ -13,9 +13,9 @@ from ..modes import MODES
 from ..tape import edge
 from ..tensor import Storage, Tensor, tick, wrote
 from . import quick
-from .capture import Captured, Constant, Fresh, Source, evaluate
+from .capture import Captured, Constant, Fresh, Source, evaluate, overlapping, same_elements, span
 from .gradient import ProgramNode
-from .places import MISSING, PLAIN_TYPES, Place, is_nest, structure
+from .places import MISSING, PLAIN_TYPES, Place, equal, is_nest, keys_of, structure
 from .symbol import Number
 
 
@@ -26,7 +26,7 @@ class Call:
 
     def __init__(self, arguments: Sequence[Any], results: Sequence[Any], inputs: Any = None) -> None:
         self.arguments, self.results, self.inputs = arguments, results, inputs
-        self.made: dict[int, Tensor] = {}
+        self.made: dict[Any, Any] = {}
 
 
 def modes() -> tuple[Any, ...]:
@@ -38,10 +38,11 @@ def modes() -> tuple[Any, ...]:
 class Spec:
     """What a capture assumes of a tensor that it reads."""
 
-    __slots__ = ("device", "dtype", "name", "shape", "source", "strides", "wants")
+    __slots__ = ("device", "dtype", "name", "shape", "source", "strides", "wants", "whole")
 
     def __init__(self, source: Source, name: str, x: Tensor) -> None:
         self.source, self.name = source, name
+        self.whole = source.kind == "argument" or x._array is x._storage.array
         self.shape, self.strides, self.dtype = x._array.shape, x._array.strides, x._array.dtype
         self.wants, self.device = x.requires_grad, x._array.device
 
@@ -57,10 +58,19 @@ class Spec:
             ("strides", self.strides, array.strides),
             ("requires_grad", self.wants, x.requires_grad),
             ("device", self.device, array.device),
+            ("the whole of its memory", self.whole, self.source.kind == "argument" or array is x._storage.array),
         ):
             if then != now:
                 return f"{self.name}: {what} {show(then)} -> {show(now)}"
         return None
+
+
+def place_in(x: Tensor) -> Any:
+    """Where a tensor looks in its memory."""
+    array, memory = x._array, x._storage.array
+    if type(array) is not np.ndarray:
+        return array.shape, str(array.looks[len(memory.looks) :])
+    return array.shape, array.strides, array.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
 
 
 class Entry:
@@ -75,10 +85,14 @@ class Entry:
         self.changes = -1
         self.arrays: list[Any] = []
         self.base: list[Any] = []
+        self.looks: list[Any] = []
+        self.storages: set[int] = set()  # where the tensors lie that stay the same ones
+        self.views: list[Tensor] = []
         self.fixed: list[tuple[int, Source]] = []  # inputs whose tensors stay the same ones
         self.targets: list[tuple[Storage, int]] = []  # memory that gets new content, and the result that is
         self.fixed_tensors: list[Tensor] = []
         session = captured.session
+        self.argument_names = [session.argument_name(i) for i in range(len(session.arguments))]
         self.modes = modes()
         self.structure = structure((args, kwargs))
         self.arguments = list(trees.leaves((args, kwargs)))
@@ -86,56 +100,90 @@ class Entry:
             (i, x) for i, x in enumerate(self.arguments) if not isinstance(x, Tensor)
         ]  # numbers, modules, functions
         self.sharing = sharing(self.arguments)
-        self.same = [
-            (i, session.source(x))
-            for i, x in enumerate(self.arguments)
-            if isinstance(x, Tensor) and id(x) in session.walk.access
-        ]
         walk = session.walk
+        self.same = {
+            i: session.source(x)
+            for i, x in enumerate(self.arguments)
+            if isinstance(x, Tensor) and id(x) in walk.arrivals
+        }
         self.specs = [
-            Spec(Source(argument=i), session.argument_name(i), x)
+            Spec(Source(argument=i), self.argument_names[i], x)
             for i, x in enumerate(self.arguments)
             if isinstance(x, Tensor)
         ]
         read = {id(s) for s in captured.sources}
-        for region in session.regions:
-            if id(region.source) in read or any(c.source is region.source for c in captured.contents):
-                if region.source.argument is None or region.source.place is not None:
-                    self.specs.append(Spec(region.source, region.name, region.tensor))
+        self.written = {id(content.source) for content in captured.contents}
+        used = read | self.written
+        regions = [r for r in session.regions if id(r.source) in used]
+        self.regions = [(r.source, r.name) for r in regions]
+        self.specs += [Spec(r.source, r.name, r.tensor) for r in regions if r.kind == "state"]
+        self.pinned = self.tensors_that_stay()
+        self.members = [
+            (x, r.tensor, place_in(x), name)
+            for r in regions
+            if r.kind == "state"
+            for x, name in r.group
+            if len(r.group) > 1 or x._array is not x._storage.array
+        ]
         self.conditions: list[tuple[Place, Any]] = []
         self.nests: list[tuple[Place, Any, Any]] = []
+        self.fields: list[tuple[int, str, Any]] = []  # what arguments have for attributes
         for place, value in walk.places.values():
-            if isinstance(place.owner, Tensor) and (id(place.owner) in session.phantoms or not session.grads):
+            if place.key == "_grad" and (id(place.owner) in session.phantoms or not session.grads):
                 continue
-            if isinstance(value, Tensor):
-                continue
-            if is_nest(value):
-                if (id(place.holder), place.key) not in session.numbers:
-                    self.nests.append((place, nest_spec(value), value))
-                continue
-            if (
-                type(place.holder) is dict
-                and (id(place.holder), place.key) in session.numbers
-                and isinstance(session.numbers[id(place.holder), place.key], (Number, tuple))
-            ):
-                continue
-            if isinstance(place.owner, Tensor) and any(place.owner is a for a in self.arguments):
-                continue
-            self.conditions.append((place, value))
+            given = next((i for i, x in enumerate(self.arguments) if x is place.owner and isinstance(x, Tensor)), None)
+            if given is not None:
+                if not isinstance(value, Tensor):
+                    self.fields.append((given, place.key, value))
+            elif isinstance(value, Tensor):
+                if id(value) in self.pinned:
+                    self.conditions.append((place, value))
+            elif is_nest(value):
+                if session.numbers.get((id(place.holder), place.key), value) is value:
+                    self.nests.append((place, nest_spec(value, self.pinned), value))
+            elif session.numbers.get((id(place.holder), place.key), value) is value:
+                self.conditions.append((place, value))
+        self.names = walk.names
+        self.keys = [  # attributes: all of them when last looked at, and those that matter
+            [own, frozenset(own), keys_of(own, ours, walk.names), ours, name]
+            for own, name, ours in walk.owners.values()
+        ]
+        self.sets = [(x, then, name) for x, then, name in walk.sets]
         self.sizes = [
             (holder, len(holder), name)
             for holder, name, owner in walk.holders.values()
-            if not isinstance(owner, Tensor) and not hasattr(owner, "__dict__")
+            if not isinstance(owner, Tensor) and id(holder) not in walk.owners
         ]
         self.contents_of = [(array, array.copy(), name) for array, name in walk.arrays.values()]
-        self.assumptions = session.recorder.assumptions
+        assumptions = {number.source: (number, value) for number, value in session.recorder.assumptions}
+        self.assumptions = list(assumptions.values())  # each once, though it was made for each parameter
         self.gather = quick.gather(self)
         self.commit = quick.commit(self)
+        del self.arguments, self.given, captured.session  # which hold this call's arguments
 
-    def state_storages(self) -> set[int]:
-        """Where the state lies."""
-        regions = self.captured.session.regions
-        return {id(r.tensor._storage) for r in regions if r.source.argument is None or r.source.place is not None}
+    def tensors_that_stay(self) -> dict[int, Tensor]:
+        """State that is known by more than its place: of these another tensor in the place is another step.
+
+        Parameters have gradients and optimizer state, some tensors are in several places, some share their memory.
+        The others, a hidden state say, may be others in each call.
+        """
+        walk = self.captured.session.walk
+        groups: dict[int, int] = {}
+        for x, _ in walk.tensors.values():
+            groups[id(x._storage)] = groups.get(id(x._storage), 0) + 1
+        return {
+            k: x
+            for k, (x, _) in walk.tensors.items()
+            if k in walk.arrivals
+            and (
+                walk.arrivals[k] > 1
+                or x._requires_grad
+                or x._grad is not None
+                or groups[id(x._storage)] > 1
+                or x._array is not x._storage.array
+                or not all(name.startswith("_") for name in vars(x))
+            )
+        }
 
     def why(self, args: Any, kwargs: Any) -> str:
         """Which condition does not hold; empty if all do."""
@@ -146,31 +194,46 @@ class Entry:
         arguments = list(trees.leaves((args, kwargs)))
         for i, then in self.plain:
             if different(arguments[i], then):
-                return f"{self.captured.session.argument_name(i)}: {show(then)} -> {show(arguments[i])}"
+                return f"{self.argument_names[i]}: {show(then)} -> {show(arguments[i])}"
         for spec in self.specs:
             if (reason := spec.why(arguments)) is not None:
                 return reason
         if self.sharing != sharing(arguments):
-            return "which arguments share memory"
-        for i, source in self.same:
-            if source.find(arguments) is not arguments[i]:
-                return f"{self.captured.session.argument_name(i)}: is it the same tensor as a part of the state?"
+            return "which arguments are the same tensor"
+        for i, x in enumerate(arguments):
+            held = i in self.same and self.same[i].find(arguments) is x
+            if held != (i in self.same) or (not held and id(x) in self.pinned):
+                return f"{self.argument_names[i]}: is it the same tensor as a part of the state?"
+        for i, key, then in self.fields:
+            if different(now := vars(arguments[i]).get(key, MISSING if then is MISSING else None), then):
+                return f"{self.argument_names[i]}.{key.strip('_')}: {show(then)} -> {show(now)}"
         for place, then in self.conditions:
             if different(now := place.get(), then):
-                return f"{place.name}: {show(then)} -> {show(now)}"
+                both = isinstance(now, Tensor) and isinstance(then, Tensor)
+                return f"{place.name}: " + ("another tensor" if both else f"{show(then)} -> {show(now)}")
         for place, then, _ in self.nests:
-            if nest_spec(place.get()) != then:
-                return f"{place.name}: the structure, or a plain value in it"
-        storages = self.state_storages()
-        for i, x in enumerate(arguments):
-            if isinstance(x, Tensor) and id(x._storage) in storages and i not in [k for k, _ in self.same]:
-                return f"{self.captured.session.argument_name(i)}: shares memory with the state"
+            if nest_spec(place.get(), self.pinned) != then:
+                return f"{place.name}: the structure, a plain value in it, or which tensors are in it"
+        for own, _, then, ours, name in self.keys:
+            if then != (now := keys_of(own, ours, self.names)):
+                return f"{name}: attributes {', '.join(sorted(now ^ then))} have come or gone"
+        for x, owner, then, name in self.members:
+            if x._storage is not owner._storage or place_in(x) != then:
+                return f"{name}: where it looks in its memory"
         for holder, size, name in self.sizes:
             if len(holder) != size:
                 return f"{name}: {size} items -> {len(holder)}"
+        for kept, then, name in self.sets:
+            if kept != then:
+                return f"{name}: {show(then)} -> {show(kept)}"
         for array, then, name in self.contents_of:
-            if not np.array_equal(array, then, equal_nan=array.dtype.kind == "f"):
+            if not same_elements(array, then):
                 return f"{name}: the NumPy array's values have changed"
+        if self.written:
+            spans = [span(storage_of(source.find(arguments), source)) for source, _ in self.regions]
+            pair = overlapping(spans, {i for i, (source, _) in enumerate(self.regions) if id(source) in self.written})
+            if pair is not None:
+                return " and ".join(self.regions[i][1] for i in pair) + ": they share memory"
         for number, value in self.assumptions:
             if different(evaluate(number), value):
                 return f"{number.source}: {value} -> {evaluate(number)}"
@@ -203,7 +266,7 @@ class Entry:
         graph = self.captured.graph
         assert graph is not None
         call = Call(list(trees.leaves((args, kwargs))), results)
-        tensors = [None if isinstance(s, Number) else s.find(call.arguments) for s in self.captured.sources]
+        tensors: list[Any] = [None if isinstance(s, Number) else s.find(call.arguments) for s in self.captured.sources]
         arrays = list(self.kept)
         edges = [edge(tensors[i]) for i in graph.wanted]
         storages = [
@@ -223,6 +286,8 @@ class Entry:
             storages,
         )
         node.hang([call.made[i] for i in graph.results])
+        for i in graph.retained:
+            call.made[i].retain_grad()
         return returned
 
     def keep(self, inputs: Sequence[Any]) -> None:
@@ -276,26 +341,26 @@ def store(target: Any, result: Any) -> None:
         np.copyto(target, result)
 
 
-def nest_spec(x: Any) -> Any:
-    """What a step may take for granted of a nest: its structure, and its plain values."""
+def nest_spec(x: Any, pinned: dict[int, Tensor]) -> Any:
+    """What a step may take for granted of a nest: its structure, its plain values, and which tensors stay."""
     if isinstance(x, Tensor):
-        return Tensor
+        return id(x) if id(x) in pinned else Tensor
     if isinstance(x, dict):
-        return [type(x).__name__, *((k, nest_spec(v)) for k, v in x.items())]
+        return [type(x).__name__, *((k, nest_spec(v, pinned)) for k, v in x.items())]
     if isinstance(x, (list, tuple)):
-        return [type(x).__name__, *map(nest_spec, x)]
-    return type(x), x
+        return [type(x).__name__, *[nest_spec(v, pinned) for v in x]]
+    return type(x), x if x else repr(x)
 
 
 def storage_of(x: Tensor, source: Source) -> Any:
     """The array that stands for a tensor's region: its own for an argument, the whole storage's for state."""
-    return x._array if source.argument is not None and source.place is None else x._storage.array
+    return x._array if source.kind == "argument" else x._storage.array
 
 
 def sharing(arguments: Sequence[Any]) -> tuple[int, ...]:
-    """For each tensor, the first argument that lies in the same storage."""
+    """For each tensor, the first argument that is the same one."""
     first: dict[int, int] = {}
-    return tuple([first.setdefault(id(x._storage), i) for i, x in enumerate(arguments) if isinstance(x, Tensor)])
+    return tuple([first.setdefault(id(x), i) for i, x in enumerate(arguments) if isinstance(x, Tensor)])
 
 
 def different(now: Any, then: Any) -> bool:
@@ -304,10 +369,12 @@ def different(now: Any, then: Any) -> bool:
         return False
     if type(now) is not type(then) or type(now) not in PLAIN_TYPES:
         return True
-    return not (now == then or (now != now and then != then))
+    return not equal(now, then)
 
 
 def show(x: Any) -> str:
+    if isinstance(x, Tensor):
+        return f"a tensor of shape {list(x.shape)}"
     text = repr(x)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -1,32 +1,47 @@
 """Capture: run a function once on symbols, and note all that it does.
 
-The function runs as it always does, on the same tensors, whose arrays are symbols meanwhile. Afterwards everything is put
-back as it was, and what had changed is known: that is what a call of the Program has to write.
+The function runs as it always does, on the same tensors, whose arrays are symbols meanwhile. Afterwards everything is
+put back as it was, and what had changed is known: that is what a call of the Program has to write.
 """
 
 from __future__ import annotations
 
 import copy
 import gc
+import math
 import random
 import sys
 import time
+import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, MappingView, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..errors import PullbackError, fail
-from ..modes import MODES, Watched, no_grad
+from ..errors import LIBRARY, PullbackError, fail
+from ..modes import MODES, no_grad
 from ..ops.record import WATCHERS, Plan, Spec
 from ..ops.strided import as_strided
 from ..tape import Label, Node, edge
 from ..tensor import Storage, Tensor, wrap
 from .passes import optimize, prune
-from .places import MISSING, PLAIN_TYPES, Place, Walk, is_library, is_nest, name_of
+from .places import (
+    HOOKS,
+    MISSING,
+    PLAIN_TYPES,
+    Place,
+    Slots,
+    Walk,
+    equal,
+    is_library,
+    is_nest,
+    name_of,
+    slots_of,
+)
 from .program import Input, Program, Value, Write
 from .recorder import Recorder
 from .symbol import Buffer, Number, Symbol, look
@@ -39,10 +54,11 @@ DRAWS = (random.Random, np.random.RandomState, np.random.Generator)
 class Region:
     """A piece of memory that the step may read and write: an input, and where to find it again."""
 
-    def __init__(self, tensor: Tensor, symbol: Symbol, source: Source, name: str) -> None:
-        self.tensor, self.symbol, self.source, self.name = tensor, symbol, source, name
+    def __init__(self, tensor: Tensor, symbol: Symbol, source: Source, name: str, memory: Any) -> None:
+        self.tensor, self.symbol, self.source, self.name, self.span = tensor, symbol, source, name, span(memory)
         self.input, self.dtype = symbol.buffer.value, symbol.dtype
-        self.kind = "argument" if source.argument is not None and source.place is None else "state"
+        self.group: list[tuple[Tensor, str]] = [(tensor, name)]  # all that lie there
+        self.kind = source.kind
 
 
 class Source:
@@ -51,6 +67,7 @@ class Source:
     def __init__(self, tensor: Tensor | None = None, place: Place | None = None, leaf: int | None = None,
                  argument: int | None = None) -> None:  # fmt: skip
         self.tensor, self.place, self.leaf, self.argument = tensor, place, leaf, argument
+        self.kind = "argument" if argument is not None and place is None else "state"
 
     def find(self, arguments: Sequence[Any]) -> Any:
         """The tensor, or MISSING."""
@@ -81,15 +98,23 @@ class Session:
         self.grads = any("grad" in name or name in GRADIENTS for name in self.walk.names)  # may it look at gradients?
         self.use_phantoms = phantoms and self.grads
         self.snapshot = Snapshot(self.walk)
+        self.arrays = [(array, array.copy(), name) for array, name in self.walk.arrays.values()]
+        self.generators = {
+            x.gi_frame: name for x, name in self.walk.iterators if isinstance(x, types.GeneratorType) and x.gi_frame
+        }
         self.lifted: dict[int, tuple[Storage, Any]] = {}  # where each tensor lies meanwhile
         self.numbers: dict[tuple[int, Any], Any] = {}  # what the options of optimizers are meanwhile
         self.known: dict[int, Any] = {}  # arrays of tensors that were there before and were not found
 
     def run(self) -> Any:
         """The function's result, on symbols. The state it leaves stays until `restore`."""
+        for iterator, name in self.walk.iterators:
+            if not isinstance(iterator, types.GeneratorType):
+                refuse_iterator(name)
         before = MODES.capture
         MODES.capture = self.recorder
         try:
+            self.forget_results()
             self.lift()
             self.free_numbers()
             drawn = [repr(state_of(g)) for g in self.walk.drawing]
@@ -97,9 +122,19 @@ class Session:
                 result = trace(self.function, self.args, self.kwargs)
             if drawn != [repr(state_of(g)) for g in self.walk.drawing]:
                 refuse_call("NumPy's random numbers")
+            for array, content, name in self.arrays:
+                if not same_elements(array, content):
+                    fail(PullbackError, f"the step writes into the NumPy array {name}, which cannot be captured",
+                         "make it a tensor")  # fmt: skip
             return result
         finally:
+            self.forget_results()
             MODES.capture = before
+
+    def forget_results(self) -> None:
+        """What functools.lru_cache has kept: tensors of before, which a capture must not use, or of the capture."""
+        for cache in self.walk.caches:
+            cache.cache_clear()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -119,9 +154,17 @@ class Session:
                         self.refuse_unknown(self.known[id(a)])
 
         self.recorder.check = lambda a: self.refuse_unknown(self.known[id(a)]) if id(a) in self.known else None
+
+        def notice_all(frame: Any, event: str, called: Any) -> None:
+            if event == "c_call":
+                notice(frame, called)
+            elif event == "call" and frame in self.generators:
+                sys.setprofile(None)
+                refuse_iterator(self.generators[frame])
+
         before = sys.getprofile()
         WATCHERS.append(check)
-        sys.setprofile(notice)
+        sys.setprofile(notice_all if self.generators else notice_calls)
         try:
             yield
         finally:
@@ -131,8 +174,8 @@ class Session:
     def refuse_unknown(self, x: Tensor) -> None:
         fail(
             PullbackError,
-            f"the step uses a tensor ({x.dtype} of shape {list(x.shape)}) that is neither an argument nor found in what "
-            "its code names: a later call could not notice that another one had taken its place",
+            f"the step uses a tensor ({x.dtype} of shape {list(x.shape)}) that is neither an argument nor found in "
+            "what its code names: a later call could not notice that another one had taken its place",
             "pass it as an argument, or keep it in an attribute, a list or a dict that the step's code reaches",
         )
 
@@ -143,32 +186,34 @@ class Session:
             if not isinstance(made, dict) or made:
                 holder[key] = made
             return made
-        symbolic = [(x, dict(vars(x))) for x, _ in self.walk.tensors.values()]
-        storages = [(s, dict(vars(s))) for s, _ in self.snapshot.storages]
+        real = self.snapshot.tensors if not isinstance(key, Tensor) else [(key, self.snapshot.fields[id(key)])]
+        storages = [fields["_storage"] for _, fields in real]
+        real = [*real, *[(s, self.snapshot.fields[id(s)]) for s in storages], *self.snapshot.tables]
+        symbolic = [(thing, dict(fields_in(thing))) for thing, _ in real]
         before, MODES.capture = MODES.capture, None
-        profile, groups = sys.getprofile(), [(g, dict(g)) for g, _ in self.snapshot.tables]
+        profile = sys.getprofile()
         sys.setprofile(None)
         try:
-            for thing, fields in (*self.snapshot.tensors, *self.snapshot.storages, *self.snapshot.tables):
-                (thing if isinstance(thing, dict) else vars(thing)).update(fields)
+            for thing, fields in real:
+                fields_in(thing).update(fields)
             with no_grad():
                 made = make()
         finally:
-            for thing, fields in (*symbolic, *storages, *groups):
-                (thing if isinstance(thing, dict) else vars(thing)).update(fields)
+            for thing, fields in symbolic:
+                fields_in(thing).update(fields)
             MODES.capture = before
             sys.setprofile(profile)
         if isinstance(made, dict) and not made:
             return made
         self.begun.append((holder, key, holder.get(key, MISSING)))
-        name = next((name for h, name, _ in self.walk.holders.values() if h is holder), type(holder).__name__)
+        name = self.walk.holders[id(holder)][1]
         label = self.walk.tensors[id(key)][1] if id(key) in self.walk.tensors else key
-        known = set(self.walk.tensors)
+        known = len(self.walk.tensors)
         holder[key] = made
         self.snapshot.note(holder, key, made)
         self.walk.hold(holder, key, f"{name}[{label!r}]", holder, made)
         self.walk.run()
-        for x, label in [t for k, t in self.walk.tensors.items() if k not in known]:
+        for x, label in [*islice(self.walk.tensors.values(), known, None)]:
             self.snapshot.add(x)
             self.lift_state([(x, label)])
             self.lifted[id(x)] = x._storage, x._array
@@ -183,7 +228,7 @@ class Session:
         for key, (x, name) in self.walk.tensors.items():
             if x._node is not None:
                 self.outer.append((x, x._node))
-            if key in arguments and key not in self.walk.access:
+            if key in arguments and key not in self.walk.arrivals:
                 self.lift_argument(x, arguments[key])
             else:
                 groups.setdefault(id(x._storage), []).append((x, name))
@@ -195,7 +240,7 @@ class Session:
         for x, _ in self.outer:
             x._node, x._requires_grad = None, True
         if self.use_phantoms:
-            for x, name in list(self.walk.tensors.values()):
+            for x, _ in list(self.walk.tensors.values()):
                 if x._requires_grad and x._grad is None and id(x) not in arguments:
                     symbol = self.recorder.symbol(x._array.shape, x._array.dtype, device=x._array.device)
                     x._grad = wrap(symbol)
@@ -211,7 +256,7 @@ class Session:
     def lift_argument(self, x: Tensor, i: int) -> None:
         array = x._array
         symbol = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
-        self.regions.append(Region(x, symbol, Source(argument=i), self.argument_name(i)))
+        self.regions.append(Region(x, symbol, Source(argument=i), self.argument_name(i), array))
         x._array, x._storage, x._base, x._path = symbol, Storage(symbol), None, ()
 
     def argument_name(self, i: int) -> str:
@@ -249,7 +294,8 @@ class Session:
         x, name = whole or group[0]
         base = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
         storage.array = base
-        self.regions.append(Region(x, base, self.source(x), name))
+        self.regions.append(region := Region(x, base, self.source(x), name, array))
+        region.group = group
         for t, _ in group:
             if same_place(t._array, array):
                 t._array = base
@@ -296,10 +342,13 @@ def trace(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def notice(frame: Any, event: str, called: Any) -> None:
+def notice_calls(frame: Any, event: str, called: Any) -> None:
+    if event == "c_call":
+        notice(frame, called)
+
+
+def notice(frame: Any, called: Any) -> None:
     """Refuse what gives another result each time it is called."""
-    if event != "c_call":
-        return
     draws = isinstance(getattr(called, "__self__", None), DRAWS)
     if not draws and called not in IMPURE:
         return
@@ -314,6 +363,14 @@ def refuse_call(what: str) -> None:
         PullbackError,
         f"the step calls {what}: a captured step would use the result of its first call for ever",
         "pass the value as an argument; for random numbers, use pullback's",
+    )
+
+
+def refuse_iterator(name: str) -> None:
+    fail(
+        PullbackError,
+        f"the step takes items from an iterator, {name}: a captured step would use the same ones for ever",
+        "take them outside of the step and pass them as arguments",
     )
 
 
@@ -349,10 +406,15 @@ class Snapshot:
 
     def __init__(self, walk: Walk) -> None:
         self.holders = [(holder, copy.copy(holder)) for holder, _, _ in walk.holders.values()]
-        self.cells = [(place, value) for place, value in walk.places.values() if type(place.holder) not in (dict, list)]
+        self.cells = [
+            (place, value)
+            for place, value in walk.places.values()
+            if type(place.holder) is not dict and id(place.holder) not in walk.holders
+        ]
         self.tensors = [(x, dict(vars(x))) for x, _ in walk.tensors.values()]
         storages = {id(x._storage): x._storage for x, _ in walk.tensors.values()}
         self.storages = [(s, dict(vars(s))) for s in storages.values()]
+        self.fields = {id(thing): fields for thing, fields in (*self.tensors, *self.storages)}
         self.nests: dict[int, tuple[Any, Any, str]] = {}  # lists and dicts, what was in them, and what they are called
         for place, value in walk.places.values():
             self.keep(value, place.name)
@@ -377,6 +439,7 @@ class Snapshot:
         """A tensor that was there before as well."""
         self.tensors.append((x, dict(vars(x))))
         self.storages.append((x._storage, dict(vars(x._storage))))
+        self.fields |= {id(x): self.tensors[-1][1], id(x._storage): self.storages[-1][1]}
 
     def restore(self) -> None:
         """Put it back."""
@@ -401,7 +464,7 @@ class Snapshot:
                 place.set(value)
 
 
-# -- from what was recorded to a Program -----------------------------------------------------------------------------------
+# -- from what was recorded to a Program ---------------------------------------------------------------------------
 
 
 class Fresh:
@@ -410,11 +473,13 @@ class Fresh:
     def __init__(self, index: int, tensor: Tensor) -> None:
         self.index, self.cls, self.requires_grad = index, type(tensor), tensor._requires_grad
         self.spent: Any = None  # stands for a graph that the step itself has gone back through
+        self.fields: dict[str, Any] = {}  # other attributes
+        self.retains = tensor._retained is not None
 
     @property
     def plain(self) -> bool:
         """Is it a Tensor and nothing more?"""
-        return self.cls is Tensor and not self.requires_grad
+        return self.cls is Tensor and not self.requires_grad and not self.fields
 
     def make(self, call: Any) -> Tensor:
         made = call.made.get(self.index)
@@ -426,6 +491,8 @@ class Fresh:
                 made._requires_grad = True
             if self.spent is not None:
                 made._node = self.spent
+            for name, part in self.fields.items():
+                vars(made)[name] = part.make(call)
         return made
 
 
@@ -481,16 +548,28 @@ class Nest:
         return type(self.like)(parts)
 
 
+class Copy:
+    """A NumPy array that the step makes."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array.copy()
+
+    def make(self, call: Any) -> Any:
+        return self.array.copy()
+
+
 class Record:
     """An object (a dataclass, say) with such in its attributes."""
 
-    def __init__(self, like: Any, parts: dict[str, Any]) -> None:
-        self.like, self.parts = like, parts
+    def __init__(self, like: Any) -> None:
+        self.like, self.parts = like, dict[str, Any]()
 
     def make(self, call: Any) -> Any:
-        made = copy.copy(self.like)
-        for name, part in self.parts.items():
-            object.__setattr__(made, name, part.make(call))
+        made = call.made.get(self)
+        if made is None:
+            made = call.made[self] = copy.copy(self.like)
+            for name, part in self.parts.items():
+                object.__setattr__(made, name, part.make(call))
         return made
 
 
@@ -551,6 +630,7 @@ class Graph:
             results,
             residuals,
         )  # inputs, and numbers of the whole's results
+        self.retained: list[int] = []  # results that keep their gradient
         self.copied: list[int] = []  # inputs that the way back needs and the step writes over
 
 
@@ -574,6 +654,10 @@ def _capture(function: Any, args: Any, kwargs: Any, keep_grads: bool, phantoms: 
         raise
     finally:
         session.snapshot.restore()
+        session.known.clear()
+        for array, content, _ in session.arrays:
+            if not same_elements(array, content):
+                np.copyto(array, content)
 
 
 class Assembly:
@@ -585,6 +669,7 @@ class Assembly:
         self.places: list[str] = []  # the devices that the user sees them on
         self.names: list[str] = []
         self.of_symbol: dict[int, Fresh] = {}  # of tensors made by the step
+        self.records: dict[int, Record] = {}  # of objects made by it
         self.made: list[tuple[Tensor, Fresh]] = []
         self.regions = {id(r.tensor): r for r in session.regions}
 
@@ -614,12 +699,16 @@ class Assembly:
             if value is not region.input:
                 contents.append(Content(region, len(self.outputs) + len(writes)))
                 writes.append(Write(region.name, value, None))
+        used = {v for i in self.recorder.instructions for v in i.values} | {*self.outputs, *(w.value for w in writes)}
+        read = [r for r in session.regions if r.input in used or r.symbol.buffer.value is not r.input]
+        written = {i for i, r in enumerate(read) if r.symbol.buffer.value is not r.input}
+        if (both := overlapping([r.span for r in read], written)) is not None:
+            refuse_overlap(*[read[i].name for i in both])
         captured = Captured()
         captured.session = session
         captured.places = self.places
         captured.result, captured.changes, captured.contents = template, changes, contents
         captured.deferred, captured.rebindings = deferred, rebindings
-        used = {v for i in self.recorder.instructions for v in i.values} | {*self.outputs, *(w.value for w in writes)}
         inputs: list[Input] = []
         captured.sources = []
         for region in session.regions:
@@ -696,6 +785,7 @@ class Assembly:
             name_of(self.session.function), inputs, self.recorder.constants, self.recorder.instructions, outs
         )
         graph = Graph(optimize(program), pair, wanted, [fresh.index for _, fresh in live], self.residuals)
+        graph.retained = [fresh.index for _, fresh in live if fresh.retains]
         written = {c.name for c in captured.contents}
         graph.copied = [i for kind, i in sources if kind == "input" and inputs[i].name in written]
         return graph
@@ -707,8 +797,8 @@ class Assembly:
             return False
         if any(v in phantoms for i in self.recorder.instructions for v in i.values) or phantoms & set(self.outputs):
             return True
-        return any(x._grad is self.session.phantoms.get(id(x), (None,))[0] for x, _ in self.session.walk.tensors.values()
-                   if id(x) in self.session.phantoms)  # fmt: skip
+        tensors = self.session.walk.tensors
+        return any(tensors[key][0]._grad is grad for key, (grad, _) in self.session.phantoms.items() if key in tensors)
 
     def before(self, x: Tensor, key: str) -> Any:
         found = self.session.walk.places.get((id(vars(x)), key))
@@ -722,20 +812,35 @@ class Assembly:
             return self.tensor(x, name)
         if type(x) is Number:
             return Computed(x)
-        if isinstance(x, (dict, list, tuple, deque)):
+        if isinstance(x, (dict, list, tuple, deque, set, frozenset)):
             if id(x) in self.session.snapshot.nests or id(x) in self.session.walk.holders:
                 return Constant(x)  # the same as before; what changes in it is a change of its own
             return self.nest(x, name)
-        if type(x) in PLAIN_TYPES or id(x) in self.session.walk._seen or callable(x):
+        if type(x) in PLAIN_TYPES or id(x) in self.session.walk._seen:
             return Constant(x)
-        if hasattr(x, "__dict__") and any(isinstance(v, Tensor) for v in trees.leaves(tuple(vars(x).values()))):
-            return Record(x, {k: self.template(v, f"{name}.{k}") for k, v in vars(x).items()})
+        if isinstance(x, np.ndarray):
+            return Copy(x)
+        if id(x) in self.records:
+            return self.records[id(x)]
         if type(x) is Symbol:
             fail(
                 PullbackError,
                 f"{name} keeps the array of a tensor, which is a symbol during capture",
                 "keep the tensor",
             )
+        if isinstance(x, (Iterator, MappingView, Coroutine)):
+            what = f"{name} is a {type(x).__name__}, whose items are made or read later"
+            fail(PullbackError, what, "make a list of it")
+        if isinstance(x, types.FunctionType):
+            for variable, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
+                held = Place(cell, None, variable, cell).get()
+                if any(isinstance(v, Tensor) and id(v) not in self.session.walk.tensors for v in trees.leaves(held)):
+                    fail(PullbackError, f"{name} is a function that keeps a tensor of the step, {variable}",
+                         "return the tensor, and make the function outside")  # fmt: skip
+        elif not isinstance(x, type) and (fields := fields_of(x)) and (users(type(x)) or holds(x, set())):
+            record = self.records[id(x)] = Record(x)
+            record.parts = {k: self.template(v, f"{name}.{k}") for k, v in fields.items()}
+            return record
         return Constant(x)
 
     def nest(self, x: Any, name: str) -> Nest:
@@ -746,7 +851,7 @@ class Assembly:
     def tensor(self, x: Tensor, name: str) -> Any:
         if id(x) in self.session.walk.tensors:
             i = next((i for i, a in enumerate(self.session.arguments) if a is x), None)
-            if i is not None and id(x) not in self.session.walk.access:
+            if i is not None and id(x) not in self.session.walk.arrivals:
                 return Same(Source(argument=i))
             return Same(self.session.source(x))
         fresh = self.of_symbol.get(id(x))
@@ -757,6 +862,11 @@ class Assembly:
             self.names.append(name)
             self.places.append(array.device)
             self.made.append((x, fresh))
+            fresh.fields = {
+                k: self.template(v, f"{name}.{k.strip('_')}")
+                for k, v in vars(x).items()
+                if not k.startswith("_") or (k == "_grad" and v is not None)
+            }
         return fresh
 
     def changes(self) -> list[Change]:
@@ -821,7 +931,7 @@ class Assembly:
                 )
             twin = wrap(x._array)
             i = next(
-                (i for i, a in enumerate(self.session.arguments) if a is x and id(x) not in self.session.walk.access),
+                (i for i, a in enumerate(self.session.arguments) if a is x and id(x) not in self.session.walk.arrivals),
                 None,
             )
             source = self.session.source(x) if i is None else Source(argument=i)
@@ -832,7 +942,7 @@ class Assembly:
     def tensor_changes(self, found: list[Change], x: Tensor, before: Any, name: str, argument: int | None) -> None:
         """A tensor's gradient, flag and attributes; what its memory holds is written as content."""
         now = vars(x)
-        for key in ("_grad", *(k for k in {**now, **before} if not k.startswith("_"))):
+        for key in ("_grad", *(k for k in {**now, **before} if not k.startswith("_") or k in HOOKS)):
             a, b = now.get(key), before.get(key)
             if key == "_grad" and id(x) in self.session.phantoms and a is None:
                 found.append(Change(Place(now, key, f"{name}.grad", x), Constant(None), argument))
@@ -884,7 +994,79 @@ def changed(now: Any, then: Any) -> bool:
     """Is it another object, other than an equal plain value?"""
     if now is then:
         return False
-    return not (type(now) is type(then) and type(now) in PLAIN_TYPES and (now == then or (now != now and then != then)))
+    return not (type(now) is type(then) and type(now) in PLAIN_TYPES and equal(now, then))
+
+
+def users(cls: type) -> bool:
+    """Is it a class of the user's?"""
+    return not is_library(getattr(sys.modules.get(cls.__module__), "__file__", None) or LIBRARY)
+
+
+def fields_in(thing: Any) -> Any:
+    """A dict, or the dict of an object's attributes."""
+    return thing if isinstance(thing, dict) else vars(thing)
+
+
+def fields_of(x: Any) -> dict[str, Any]:
+    """An object's attributes."""
+    slots = Slots(x)
+    found = {**getattr(x, "__dict__", {}), **{key: slots.get(key) for key in slots_of(type(x))}}
+    return {key: value for key, value in found.items() if value is not MISSING}
+
+
+def holds(x: Any, seen: set[int]) -> bool:
+    """Is a tensor, or a number that may differ from call to call, to be found in x?"""
+    if isinstance(x, (Tensor, Number)) or id(x) in seen:
+        return id(x) not in seen
+    seen.add(id(x))
+    if isinstance(x, (dict, list, tuple, deque, set, frozenset)):
+        return any(holds(part, seen) for part in (x.values() if isinstance(x, dict) else x))
+    return not isinstance(x, (type, types.ModuleType)) and any(holds(v, seen) for v in fields_of(x).values())
+
+
+def span(array: Any) -> tuple[int, int]:
+    """Where memory begins and ends; on a device, a number that stands for it."""
+    if type(array) is np.ndarray:
+        if array.flags.c_contiguous:
+            first = array.__array_interface__["data"][0]
+            return first, first + array.nbytes
+        return np.lib.array_utils.byte_bounds(array) if array.size else (0, 0)
+    if (memory := getattr(array, "memory", None)) is None:  # a symbol
+        return 0, 0
+    return -id(memory), 1 - id(memory)
+
+
+def overlapping(spans: Sequence[tuple[int, int]], written: set[int]) -> tuple[int, int] | None:
+    """Two pieces of memory that overlap, one of which is written."""
+    last = last_written = -1
+    end = end_written = -math.inf
+    for i in sorted(range(len(spans)), key=spans.__getitem__):
+        first, stop = spans[i]
+        if first == stop:
+            continue
+        if first < end_written:
+            return last_written, i
+        if i in written:
+            if first < end:
+                return last, i
+            last_written, end_written = i, stop
+        if stop > end:
+            last, end = i, stop
+    return None
+
+
+def same_elements(x: Any, y: Any) -> bool:
+    """Do two NumPy arrays hold the same?"""
+    return np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
+
+
+def refuse_overlap(one: str, other: str) -> None:
+    fail(
+        PullbackError,
+        f"{one} and {other} share memory, and the step writes there: what is in the one changes with the other, which "
+        "cannot be captured",
+        "clone() one of them, or let the step reach the one through the other",
+    )
 
 
 def named(number: Number) -> str:

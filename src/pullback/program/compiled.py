@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from .passes import optimize
 from .program import Program
 
 ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
+LOCK = threading.RLock()  # during a capture state holds symbols; random generators are state of all threads
+KEPT = 64  # captures of one function that are kept: a step that is captured at each call must not fill the memory
 MANY = 8  # captures of one function, after which we say so
 
 
@@ -54,6 +57,21 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if MODES.capture is not None:  # a part of a step that is being captured itself
             return self._function(*args, **kwargs)
+        with LOCK:
+            entry, inputs = self._entry(args, kwargs)
+        if entry.captured.graph is not None:
+            entry.keep(inputs)
+        self._calls += 1
+        if self._verify_every and self._calls % self._verify_every == 0:
+            from .verify import verified_call
+
+            return verified_call(self, entry, args, kwargs, inputs)
+        results = entry.run(inputs)
+        with LOCK:
+            return entry.finish(args, kwargs, results)
+
+    def _entry(self, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
+        """The captured step for this call, and its inputs."""
         for entry in self._entries:
             inputs = entry.inputs(args, kwargs)
             if inputs is not None:
@@ -62,19 +80,15 @@ class Compiled:
             entry = self._capture(args, kwargs)
             inputs = entry.inputs(args, kwargs)
             if inputs is None:
-                fail(PullbackError, f"a condition of the step does not hold right after its capture: {entry.why(args, kwargs)}",
-                     "the step changes what it depends on each time it runs; compute it outside")  # fmt: skip
+                fail(
+                    PullbackError,
+                    f"a condition of the step does not hold right after its capture: {entry.why(args, kwargs)}",
+                    "the step changes what it depends on each time it runs; compute it outside",
+                )
         if entry is not self._entries[0]:
             self._entries.remove(entry)
             self._entries.insert(0, entry)
-        if entry.captured.graph is not None:
-            entry.keep(inputs)
-        self._calls += 1
-        if self._verify_every and self._calls % self._verify_every == 0:
-            from .verify import verified_call
-
-            return verified_call(self, entry, args, kwargs, inputs)
-        return entry.finish(args, kwargs, entry.run(inputs))
+        return entry, inputs
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a decorator of a method."""
@@ -82,6 +96,11 @@ class Compiled:
 
     def __getattr__(self, name: str) -> Any:  # of the function or module itself
         return getattr(self.__dict__["_function"], name)
+
+    def __reduce__(self) -> Any:
+        """A copy is of the function; it is captured anew."""
+        make = functools.partial(Compiled, **self._options)
+        return make, (self._function, self._engine, self._verify_every, self._keep_grads)
 
     def _capture(self, args: Any, kwargs: Any) -> Entry:
         """Capture for these arguments, and build the Program."""
@@ -93,14 +112,17 @@ class Compiled:
         captured = capture(self._function, args, kwargs, self._keep_grads)
         captured.raw = captured.program
         captured.program = optimize(captured.raw)
+        state = [r.tensor for r in captured.session.regions if r.source in captured.sources and r.kind == "state"]
+        self._check_devices([r.tensor._array.device for r in captured.session.regions])
+        run = self._build(captured.program)
+        if hasattr(run, "adopt"):  # state lives where the engine computes
+            run.adopt([x._storage for x in state], captured.places)
         entry = Entry(captured, args, kwargs)
-        entry.run = self._build(captured.program, entry)
-        if hasattr(entry.run, "adopt"):  # state lives where the engine computes
-            entry.run.adopt([r.tensor._storage for r in captured.session.regions if r.source in captured.sources and r.kind == "state"],
-                            captured.places)  # fmt: skip
+        entry.run = run
         if captured.graph is not None:
-            entry.run_back = self._build(captured.graph.pair.backward, entry)
+            entry.run_back = self._build(captured.graph.pair.backward)
         self._entries.insert(0, entry)
+        del self._entries[KEPT:]
         self._captures += 1
         if self._captures == MANY + 1:
             often = self._last[max(self._failed, key=lambda what: self._failed[what])]
@@ -110,13 +132,14 @@ class Compiled:
             )
         return entry
 
-    def _build(self, program: Program, entry: Entry) -> Any:
-        engine, session = importlib.import_module(ENGINES[self._engine]), entry.captured.session
-        away = next((where for r in session.regions if (where := r.tensor._array.device) != "cpu"), None)
+    def _build(self, program: Program) -> Any:
+        return importlib.import_module(ENGINES[self._engine]).build(program, **self._options)
+
+    def _check_devices(self, devices: list[str]) -> None:
+        away = next((where for where in devices if where != "cpu"), None)
         if self._engine == "numpy" and away is not None:
             fail(PullbackError, f"the numpy engine computes on the CPU, but the step's tensors lie on {away}",
                  'leave out engine=, or move them with .to("cpu")')  # fmt: skip
-        return engine.build(program, **self._options)
 
     # -- looking at it -------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,15 @@ class Pair(NamedTuple):
         parts = {INPUT: inputs, RESIDUAL: residuals, COTANGENT: cotangents}
         return [parts[kind][which] for kind, which in self.sources]
 
+    def reached(self, which: set[int]) -> list[bool]:
+        """For each output of `backward`: does it depend on the cotangents of these results?"""
+        ways = zip(self.backward.inputs, self.sources, strict=True)
+        found = {given.value for given, (kind, k) in ways if kind == COTANGENT and k in which}
+        for instruction in self.backward.instructions:
+            if not found.isdisjoint(instruction.values):
+                found.update(instruction.outputs)
+        return [v in found for v in self.backward.outputs]
+
     @property
     def differentiable(self) -> list[int]:
         """The results whose cotangents matter."""
@@ -230,7 +239,7 @@ REPLAYABLE: WeakKeyDictionary[Program, bool] = WeakKeyDictionary()
 
 
 def check_replay(program: Program, pair: Pair, wanted: Sequence[int]) -> None:
-    """A Program that is run again knows nothing of detach(), no_grad() and Functions: is its gradient still the tape's?"""
+    """A Program that is run again knows nothing of detach() and Functions: is its gradient still the tape's?"""
     if program not in REPLAYABLE:
         places = [i for i, given in zip(wanted, pair.gives, strict=True) if given is not None]
         other = pullback_of(program, places)
@@ -238,7 +247,7 @@ def check_replay(program: Program, pair: Pair, wanted: Sequence[int]) -> None:
     if not REPLAYABLE[program]:
         fail(
             GradientError,
-            f"{program.name} cuts its graph (detach, no_grad, an autograd.Function): compiled, it has first derivatives only",
+            f"{program.name} cuts its graph (detach, no_grad, a Function): compiled, it has no second derivatives",
             "differentiate the function itself where second derivatives are wanted",
         )
 
@@ -279,6 +288,7 @@ class ProgramNode(Node):
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         gs = list(g) if self.outputs > 1 else [g]
         some = next(part for part in gs if part is not None)
+        given = {k for k in self.pair.differentiable if gs[k] is not None}
         for k in self.pair.differentiable:
             if gs[k] is None:
                 gs[k] = full_like(
@@ -290,6 +300,8 @@ class ProgramNode(Node):
             check_replay(self.program, self.pair, self.wanted)
             return zip(self.edges, self.replayed(values[:n], gs), strict=True)
         pulled = self.run(self.pair.operands(values[:n], values[n:], gs))
+        if len(given) < len(self.pair.differentiable):  # where nothing comes from, nothing arrives
+            pulled = [g if flows else None for g, flows in zip(pulled, self.pair.reached(given), strict=True)]
         return zip(self.edges, [None if i is None else pulled[i] for i in self.pair.gives], strict=True)
 
     def replayed(self, arrays: Sequence[Any], gs: list[Any]) -> Iterable[Any]:

@@ -8,11 +8,13 @@ is a condition: another value captures anew.
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import sys
 import types
-from collections import deque
+import weakref
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,14 +22,17 @@ import numpy as np
 
 from .. import trees
 from ..errors import LIBRARY, PACKAGE
+from ..hooks import SHARED
 from ..modes import CHANGES, Watched
 from ..ops.record import Op
 from ..random import default_generator
 from ..tensor import Tensor
 
 PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
-OPAQUE = (Op, types.BuiltinFunctionType, types.GeneratorType, types.CodeType, types.FrameType, property)
+OPAQUE = (Op, types.BuiltinFunctionType, types.CodeType, types.FrameType)
+HOOKS = ("_hooks", "_after_hooks")  # attributes of a tensor
 BOOKKEEPING = ("_opt_called", "_stepping")  # that steps note for warnings, and nothing depends on
+TABLES = ("_parameters", "_buffers", "_modules")  # of a module
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 
 
@@ -77,13 +82,20 @@ class Walk:
         self.named: dict[int, bool] = {}  # parameters that have their module's name
         self.sets: list[tuple[set[Any], set[Any], str]] = []  # and what is in them
         self.arrays: dict[int, tuple[Any, str]] = {}
+        self.owners: dict[int, tuple[Any, str, bool]] = {}  # attributes: (itself, name, of a class of ours)
+        self.caches: list[Any] = []  # functools.lru_cache
+        self.iterators: list[tuple[Any, str]] = []
+        self.arrivals: Counter[int] = Counter()  # in how many ways each tensor is reached
         self.drawing: list[Any] = [np.random]  # NumPy's random generators
-        self.names: set[str] = set()  # that the user's code uses
+        self.names: set[str] = {"_hooks", "forward"}  # that the user's code uses
         self._seen: dict[int, Any] = {}
-        self._methods: list[tuple[str, Any]] = []  # of users' classes, not yet known to be called
+        self._members: list[Place] = []  # of users' classes, not yet known to be used
+        self._modules: list[tuple[types.ModuleType, str]] = []  # of users
         self._plain: list[tuple[Any, Any, str, Any]] = []  # plain values, which matter if the code names them
         self._queue: deque[tuple[Any, str]] = deque()
         self.visit(default_generator, "default_generator")
+        for hooks, name in SHARED:
+            self.visit(hooks, name)
         self.visit(function, name_of(function))
         for leaf in trees.leaves((args, kwargs or {})):
             if isinstance(leaf, Tensor):
@@ -98,21 +110,32 @@ class Walk:
         while True:
             while self._queue:
                 self.look(*self._queue.popleft())
-            called = [f for n, f in self._methods if n in self.names or n.startswith("__")]
-            self._methods = [(n, f) for n, f in self._methods if not (n in self.names or n.startswith("__"))]
-            if not called:
+            members, self._members = self._members, []
+            for place in members:
+                if place.key in self.names or place.key.startswith("__"):
+                    self.hold(*place, place.get())
+                else:
+                    self._members.append(place)
+            for module, name in self._modules:
+                own = vars(module)
+                for key in self.names & own.keys():
+                    if (id(own), key) not in self.places:
+                        self.hold(own, key, joined(name, key), module, own[key])
+            if not self._queue:
                 break
-            for method in called:
-                self.visit(method, "")
         for holder, key, name, owner in self._plain:
             if key in self.names:
                 place = Place(holder, key, name, owner)
-                self.places[id(holder), key] = place, place.get()
+                self.places[id(holder), key] = place, (value := place.get())
+                if is_iterator(value):
+                    self.iterators.append((value, name))
         self._plain = []
 
     def visit(self, x: Any, name: str) -> None:
         """Come to an object, once."""
-        if type(x) in PLAIN_TYPES or id(x) in self._seen or isinstance(x, OPAQUE):
+        if isinstance(x, Tensor):
+            self.arrivals[id(x)] += 1
+        if type(x) in PLAIN_TYPES or x is MISSING or id(x) in self._seen or isinstance(x, OPAQUE):
             return
         self._seen[id(x)] = x
         self._queue.append((x, name))
@@ -147,6 +170,14 @@ class Walk:
         elif isinstance(x, functools.partial):
             for part in (x.func, *x.args, *x.keywords.values()):
                 self.visit(part, name)
+        elif isinstance(x, (property, staticmethod, classmethod)):
+            for part in (x.fget, x.fset) if isinstance(x, property) else (x.__func__,):
+                self.visit(part, name)
+        elif isinstance(x, functools._lru_cache_wrapper):
+            self.caches.append(x)
+            self.visit(x.__wrapped__, name)
+        elif isinstance(x, weakref.ref):
+            self.visit(x(), name)
         elif isinstance(x, type):
             self.methods(x)
         elif isinstance(x, dict):
@@ -154,16 +185,20 @@ class Walk:
         elif isinstance(x, (list, tuple, set, frozenset, deque)):
             self.sequence(x, name)
         elif isinstance(x, types.ModuleType):
-            return
+            if not is_library(getattr(x, "__file__", None) or LIBRARY):
+                self._modules.append((x, name))
+        elif is_iterator(x):
+            self.iterators.append((x, name))
         elif hasattr(type(x), "_is_compiled"):
             self.visit(x._function, name)
         elif hasattr(type(x), "get_last_lr"):
             self.schedulers.append(x)
             self.visit(x.optimizer, f"{name}.optimizer")
-        elif hasattr(x, "__dict__"):
+        elif hasattr(x, "__dict__") or slots_of(type(x)):
+            own = getattr(x, "__dict__", {})
             if hasattr(x, "param_groups"):
                 self.optimizers.append((x, name))
-            elif "_modules" in vars(x) and "_parameters" in vars(x):
+            elif "_modules" in own and "_parameters" in own:
                 self.modules[id(x)] = name
             if not is_ours(type(x)):
                 self.methods(type(x))
@@ -177,7 +212,17 @@ class Walk:
         self.holders[id(vars(x))] = vars(x), name, x
         if x._requires_grad or x._grad is not None:
             self.hold(vars(x), "_grad", f"{name}.grad", x, x._grad)
-        if x._base is not None and name:  # an argument is its own piece of memory
+        for key, value in list(vars(x).items()):
+            if not key.startswith("_"):
+                self.attribute(vars(x), key, joined(name, key), x, value, False)
+        if not name:  # an argument: its own piece of memory, and other hooks each time
+            for key in HOOKS:
+                self.visit(getattr(x, key), key)
+            return
+        if x._requires_grad:
+            for key in HOOKS:
+                self.hold(vars(x), key, f"{name}.{key.strip('_')}", x, vars(x).get(key, MISSING))
+        if x._base is not None:
             self.visit(x._base, f"{name}._base")
 
     def function(self, f: types.FunctionType) -> None:
@@ -194,14 +239,12 @@ class Walk:
             self.visit(wrapped, f.__name__)
         if is_library(code.co_filename):
             return
-        names = set(names_in(code))
-        self.names |= names
-        for name in globals_in(code) & f.__globals__.keys():
-            value = f.__globals__[name]
-            self.hold(f.__globals__, name, name, f.__globals__, value)
-            if isinstance(value, types.ModuleType) and not is_library(getattr(value, "__file__", None) or LIBRARY):
-                for attribute in names & vars(value).keys():
-                    self.hold(vars(value), attribute, f"{name}.{attribute}", value, vars(value)[attribute])
+        self.attributes(f, f.__name__)
+        self.names.update(names_in(code))
+        for name in globals_in(code):
+            value = f.__globals__.get(name, MISSING)
+            if value is not MISSING or not hasattr(builtins, name):
+                self.hold(f.__globals__, name, name, f.__globals__, value)
 
     def methods(self, cls: type) -> None:
         """Methods of a user's class are looked into once their name is used; its attributes as well."""
@@ -211,42 +254,41 @@ class Walk:
             self._seen[id(base)] = base
             if is_library(getattr(sys.modules.get(base.__module__), "__file__", None) or LIBRARY):
                 continue
+            self.owners[id(base)] = vars(base), base.__name__, False
+            members = ClassItems(base)
             for name, member in vars(base).items():
-                for f in (member.fget, member.fset) if isinstance(member, property) else (member,):
-                    f = getattr(f, "__func__", f)  # of static and class methods
-                    if isinstance(f, types.FunctionType):
-                        overrides = any(is_ours(c) and name in vars(c) for c in cls.__mro__)  # and is called from here
-                        self._methods.append(("__" if overrides else name, f))
-                    elif not name.startswith("__") and type(f) in PLAIN_TYPES:
-                        self._plain.append((ClassItems(base), name, f"{base.__name__}.{name}", base))
-                    elif isinstance(f, (Tensor, list, dict)) and not name.startswith("__"):
-                        self.hold(ClassItems(base), name, f"{base.__name__}.{name}", base, f)
+                if not name.startswith("__") or isinstance(member, (types.FunctionType, staticmethod, classmethod)):
+                    self._members.append(Place(members, name, f"{base.__name__}.{name}", base))
+                    if any(is_ours(c) and name in vars(c) for c in cls.__mro__):  # it is called from here
+                        self.names.add(name)
 
     def attributes(self, x: Any, name: str) -> None:
         """What an object's attributes hold; of a user's object, plain values matter if the code names them."""
-        own = vars(x)
-        self.holders[id(own)] = own, name, x
-        ours = is_ours(type(x))
-        for key, value in list(own.items()):
+        own, ours = getattr(x, "__dict__", None), is_ours(type(x))
+        if own is not None:
+            self.holders[id(own)] = own, name, x
+            self.owners[id(own)] = own, name, ours
+        for key, value in list((own or {}).items()):
             if key in BOOKKEEPING and ours:
                 continue
-            if type(value) in PLAIN_TYPES and not ours:
-                self._plain.append((own, key, joined(name, key), x))
-            elif key == "_modules":
-                self.holders[id(value)] = value, name, x
-                for child, module in value.items():
-                    self.hold(value, child, joined(name, child), x, module)
-            elif key in ("_parameters", "_buffers"):
-                self.holders[id(value)] = value, name, x
-                for child, tensor in value.items():
-                    self.hold(value, child, joined(name, child), x, tensor)
-                    self.best_name(tensor, value, child, joined(name, child), x)
+            if key in TABLES:
+                self.places[id(own), key] = Place(own, key, joined(name, key), x), value
+                self.holders[id(value)] = value, joined(name, key), x
+                for child, part in value.items():
+                    self.hold(value, child, joined(name, child), x, part)
+                    self.best_name(part, value, child, joined(name, child), x)
             else:
-                self.hold(own, key, joined(name, key), x, value)
-        for base in type(x).__mro__:
-            for slot in getattr(base, "__slots__", ()):
-                if isinstance(slot, str) and not slot.startswith("__"):
-                    self.visit(getattr(x, slot, None), joined(name, slot))
+                self.attribute(own, key, joined(name, key), x, value, ours)
+        slots = Slots(x)
+        for key in slots_of(type(x)):
+            self.attribute(slots, key, joined(name, key), x, slots.get(key), ours)
+
+    def attribute(self, holder: Any, key: str, name: str, owner: Any, value: Any, ours: bool) -> None:
+        """One of them."""
+        if not ours and (type(value) in PLAIN_TYPES or value is MISSING or is_iterator(value)):
+            self._plain.append((holder, key, name, owner))
+        else:
+            self.hold(holder, key, name, owner, value)
 
     def best_name(self, x: Any, table: Any, key: str, name: str, owner: Any) -> None:
         """A parameter is best known by its module, also if an optimizer was seen before."""
@@ -280,6 +322,11 @@ class Walk:
                 self.visit(value, f"{name}[{i}]")
 
 
+def is_iterator(x: Any) -> bool:
+    """Does it give its items once, and not show how far it is: a generator, zip(), itertools.cycle()?"""
+    return isinstance(x, Iterator) and not hasattr(x, "__dict__")
+
+
 def alike(x: Any, y: Any) -> bool:
     """Would a condition that holds for x hold for y? Of tensors, all that matters is checked before each call."""
     if x is y or (isinstance(x, Tensor) and isinstance(y, Tensor)):
@@ -290,7 +337,12 @@ def alike(x: Any, y: Any) -> bool:
         return list(map(id, x)) == list(map(id, y)) and all(map(alike, x.values(), y.values()))
     if isinstance(x, (list, tuple)):
         return len(x) == len(y) and all(map(alike, x, y))
-    return type(x) in PLAIN_TYPES and bool(x == y)
+    return type(x) in PLAIN_TYPES and equal(x, y)
+
+
+def equal(x: Any, y: Any) -> bool:
+    """Are two plain values of one type the same? NaN is, and 0.0 is not -0.0."""
+    return bool(x == y and x) or repr(x) == repr(y)
 
 
 def is_nest(x: Any) -> bool:
@@ -299,8 +351,8 @@ def is_nest(x: Any) -> bool:
     An optimizer's group is none: its numbers are inputs.
     """
     if (
-        type(x) not in (tuple, list, dict, Watched)
-        or (type(x) is not tuple and len(x) > 1000)
+        not (type(x) in (tuple, list, dict, Watched) or (isinstance(x, tuple) and hasattr(x, "_fields")))
+        or (not isinstance(x, tuple) and len(x) > 1000)
         or (type(x) is dict and "params" in x)
     ):
         return False
@@ -311,10 +363,15 @@ def is_nest(x: Any) -> bool:
 def structure(tree: Any) -> Any:
     """The shape of a nest: its containers and the classes of its leaves."""
     if isinstance(tree, dict):
-        return {key: structure(part) for key, part in tree.items()}
+        return [type(tree).__name__, *((key, structure(part)) for key, part in tree.items())]
     if isinstance(tree, (list, tuple)):
         return [type(tree).__name__, *map(structure, tree)]
     return type(tree)
+
+
+def keys_of(own: Any, ours: bool, names: set[str]) -> frozenset[str]:
+    """The attributes that an object or a class has, as far as it matters."""
+    return frozenset(own.keys() - set(BOOKKEEPING) if ours else own.keys() & names)
 
 
 class ClassItems:
@@ -332,6 +389,37 @@ class ClassItems:
     def pop(self, key: str, default: Any = None) -> None:
         if key in vars(self.cls):
             delattr(self.cls, key)
+
+
+class Slots:
+    """An object's attributes in slots, as items."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def get(self, key: str) -> Any:
+        try:
+            return object.__getattribute__(self.owner, key)
+        except AttributeError:
+            return MISSING
+
+    def __getitem__(self, key: str) -> Any:
+        if (value := self.get(key)) is MISSING:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        object.__setattr__(self.owner, key, value)
+
+    def pop(self, key: str, default: Any = None) -> None:
+        if self.get(key) is not MISSING:
+            object.__delattr__(self.owner, key)
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """The attributes that a class keeps in slots."""
+    fields = [field for base in cls.__mro__ if "__slots__" in vars(base) for field in vars(base).items()]
+    return tuple([name for name, field in fields if type(field) is types.MemberDescriptorType])
 
 
 def labels(nest: Any, name: str) -> Iterator[str]:
@@ -371,9 +459,9 @@ def globals_in(code: types.CodeType) -> frozenset[str]:
 
 def is_library(file: str) -> bool:
     """Python's own, installed packages, and pullback."""
-    return file.startswith(PACKAGE) or file.startswith(LIBRARY) or "site-packages" in file or file.startswith("<frozen")
+    return file.startswith((PACKAGE, LIBRARY, "<frozen")) or "site-packages" in file
 
 
-@functools.cache
 def is_ours(cls: type) -> bool:
+    """Is the class pullback's own?"""
     return cls.__module__.partition(".")[0] == "pullback"

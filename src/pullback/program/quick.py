@@ -19,10 +19,11 @@ from ..errors import here
 from ..modes import CHANGES, MODES, Watched
 from ..tensor import Storage, Tensor, tick, wrap
 from .capture import Constant, Fresh, Nest
-from .places import PLAIN_TYPES, is_nest, structure
+from .places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, is_nest, structure
 from .symbol import Number
 
 ARRAY = operator.attrgetter("_array")
+HOOKS_OF = operator.attrgetter(*HOOKS)
 
 
 class Lines:
@@ -49,7 +50,8 @@ class Lines:
 
     def function(self, head: str) -> Any:
         body = "\n".join(f"        {line}" for line in self.lines)
-        text = f"def {head}:\n    try:\n{body}\n    except (KeyError, AttributeError, IndexError, ValueError):\n        return None\n"
+        errors = "(KeyError, AttributeError, IndexError, ValueError)"
+        text = f"def {head}:\n    try:\n{body}\n    except {errors}:\n        return None\n"
         scope = dict(self.names)
         exec(text, scope)
         return scope[head.partition("(")[0]]
@@ -89,9 +91,8 @@ def arguments(out: Lines, entry: Any) -> None:
     tensors = [i for i, x in enumerate(entry.arguments) if isinstance(x, Tensor)]
     for i, x in entry.plain:
         if type(x) in PLAIN_TYPES:
-            out.refuse(
-                f"a{i} is not {out.name(x)} and (type(a{i}) is not {out.name(type(x))} or a{i} != {out.name(x)})"
-            )
+            kind = out.name(type(x))
+            out.refuse(f"a{i} is not {out.name(x)} and (type(a{i}) is not {kind} or a{i} != {out.name(x)} or not a{i})")
         else:
             out.refuse(f"a{i} is not {out.name(x)}")
     for i in tensors:
@@ -103,15 +104,15 @@ def arguments(out: Lines, entry: Any) -> None:
                    f"not a{i}.requires_grad")  # fmt: skip
         if not wants:
             out.refuse(f"a{i}._base is not None and a{i}.requires_grad")
-    if len(set(entry.sharing)) != len(tensors):
-        out.refuse("True")  # arguments that share memory take the long way
-    elif len(tensors) > 1:
-        out.refuse(f"len({{{', '.join(f'id(a{i}._storage)' for i in tensors)}}}) != {len(tensors)}")
-    if entry.same:
-        out.refuse("True")
-    storages = entry.state_storages()
-    for i in tensors:
-        out.refuse(f"id(a{i}._storage) in {out.name(storages)}")
+        if wants and entry.captured.session.grads:
+            out.refuse(f"a{i}._hooks or a{i}._after_hooks")
+    for i, key, then in entry.fields:
+        out.refuse(f"a{i}.__dict__.get({key!r}{', MISSING' * (then is MISSING)}) is not {out.name(then)}")
+    if len(set(entry.sharing)) != len(tensors) or entry.same:
+        out.refuse("True")  # the long way
+    written = [source for source, _ in entry.regions if source.kind == "argument" and id(source) in entry.written]
+    if written and len(tensors) > 1:
+        out.refuse("True")  # do they overlap?
 
 
 def spec(out: Lines, name: str, array: Any) -> None:
@@ -123,21 +124,33 @@ def conditions(out: Lines, entry: Any) -> None:
     """Plain values and objects in places that nothing watches."""
     for place, value in entry.conditions:
         holder = place.holder
-        if isinstance(holder, Watched) or watched(place):
+        if isinstance(holder, Watched) or watched(place) or (place.key in HOOKS and isinstance(place.owner, Tensor)):
             continue
-        if isinstance(holder, CellType):
-            out.refuse(f"{out.name(holder)}.cell_contents is not {out.name(value)}")
-        elif type(holder) in (dict, list) or isinstance(holder, dict):
-            out.refuse(f"{out.name(holder)}[{out.name(place.key)}] is not {out.name(value)}")
-        else:
-            out.refuse(f"{out.name(place)}.get() is not {out.name(value)}")
+        out.refuse(f"{expression_of(out, place, value)} is not {out.name(value)}")
     for holder, size, _ in entry.sizes:
         if not isinstance(holder, Watched):
             out.refuse(f"len({out.name(holder)}) != {size}")
-    for place, then, _ in entry.nests:
+    for i, (own, *_) in enumerate(entry.keys):
+        if "_modules" not in own:  # changes of modules are counted
+            out.refuse(f"{out.name(own)}.keys() != {out.name(entry.keys)}[{i}][1]")
+    hooked = [t for t, _ in entry.captured.session.walk.tensors.values() if t._requires_grad]
+    if hooked and entry.captured.session.grads:
+        out.refuse(f"[*map({out.name(HOOKS_OF)}, {out.name(hooked)})] != {out.name([*map(HOOKS_OF, hooked)])}")
+    for place, then, value in entry.nests:
         if isinstance(place.holder, Watched) or type(place.get()) is Watched:
             continue
-        out.refuse(f"{out.name(nest_differs)}({out.name(place)}, {out.name(then)})")
+        parts = list(value.values() if isinstance(value, dict) else value)
+        if all(type(x) in PLAIN_TYPES or id(x) in entry.pinned for x in parts):
+            out.add(f"v = {expression_of(out, place, value)}")
+            out.refuse(f"type(v) is not {out.name(type(value))} or len(v) != {len(parts)}")
+            if isinstance(value, dict):
+                out.refuse(f"list(v) != {out.name(list(value))}")
+                out.add("v = v.values()")
+            out.refuse(f"not all(map({out.name(operator.is_)}, v, {out.name(parts)}))")
+        else:
+            out.refuse(f"{out.name(nest_differs)}({out.name(place)}, {out.name(then)}, {out.name(entry.pinned)})")
+    for kept, then, _ in entry.sets:
+        out.refuse(f"{out.name(kept)} != {out.name(then)}")
     if entry.contents_of:
         out.refuse("True")
     for number, value in entry.assumptions:
@@ -150,10 +163,24 @@ def watched(place: Any) -> bool:
     return hasattr(place.owner, "_modules") and place.holder is vars(place.owner)
 
 
-def nest_differs(place: Any, then: Any) -> bool:
+def expression_of(out: Lines, place: Any, value: Any) -> str:
+    """The source that gives what a place holds."""
+    holder = place.holder
+    if isinstance(holder, CellType):
+        return f"{out.name(holder)}.cell_contents" if value is not MISSING else f"{out.name(place)}.get()"
+    if value is MISSING:
+        return f"{out.name(place)}.get()"
+    if isinstance(holder, ClassItems):
+        return f"{out.name(vars(holder.cls))}[{place.key!r}]"
+    if isinstance(holder, (dict, list)):
+        return f"{out.name(holder)}[{out.name(place.key)}]"
+    return f"{out.name(place)}.get()"
+
+
+def nest_differs(place: Any, then: Any, pinned: dict[int, Tensor]) -> bool:
     from .bind import nest_spec
 
-    return nest_spec(place.get()) != then
+    return nest_spec(place.get(), pinned) != then
 
 
 def expression(out: Lines, number: Number) -> str:
@@ -169,6 +196,7 @@ def state(out: Lines, entry: Any) -> None:
     captured, session = entry.captured, entry.captured.session
     regions = {id(r.source): r for r in session.regions}
     fixed: list[tuple[int, Tensor]] = []
+    moving: list[str] = []  # storages of the others
     out.add(f"inputs = {out.name(entry)}.base.copy()")
     changing = {(id(c.place.holder), c.place.key) for c in captured.changes}
     for i, source in enumerate(captured.sources):
@@ -177,16 +205,16 @@ def state(out: Lines, entry: Any) -> None:
             out.add(f"n = {expression(out, source)}")
             out.refuse(f"type(n) is not {out.name(kind)}")
             out.add(f"inputs[{i}] = n")
-        elif source.argument is not None and source.place is None:
+        elif source.kind == "argument":
             out.add(f"inputs[{i}] = x{source.argument}")
         else:
-            place = source.place
+            place, region = source.place, regions[id(source)]
             still = place is None or (
-                (isinstance(place.holder, Watched) or type(place.get()) is Watched)
+                (isinstance(place.holder, Watched) or type(place.get()) is Watched or id(region.tensor) in entry.pinned)
                 and (id(place.holder), place.key) not in changing
             )
             if still:
-                fixed.append((i, regions[id(source)].tensor))
+                fixed.append((i, region.tensor))
                 continue
             if place.key == "_grad" and source.argument is None:
                 out.add(f"t = {out.name(place.owner)}._grad")
@@ -195,15 +223,24 @@ def state(out: Lines, entry: Any) -> None:
             else:
                 out.add(f"t = {out.name(source)}.find(args)")
             out.add("x = t._array")
-            spec(out, "x", regions[id(source)].tensor._array)
-            out.refuse(f"t.requires_grad is not {regions[id(source)].tensor.requires_grad}")
-            out.add("x = t._storage.array")
+            spec(out, "x", region.tensor._array)
+            out.refuse(f"t.requires_grad is not {region.tensor.requires_grad}")
+            out.refuse("t._storage.array is not x")
             out.add(f"inputs[{i}] = x")
+            out.add(f"s{i} = t._storage")
+            moving.append(f"s{i}")
     entry.fixed = [(i, captured.sources[i]) for i, _ in fixed]
     entry.fixed_tensors = [t for _, t in fixed]
-    out.refuse(
-        f"not all(map({out.name(operator.is_)}, map({out.name(ARRAY)}, {out.name(entry.fixed_tensors)}), {out.name(entry)}.arrays))"
-    )
+    entry.views = [x for x, *_ in entry.members]
+    for tensors, arrays in (("fixed_tensors", "arrays"), ("views", "looks")):
+        if getattr(entry, tensors):
+            now = f"map({out.name(ARRAY)}, {out.name(getattr(entry, tensors))})"
+            out.refuse(f"not all(map({out.name(operator.is_)}, {now}, {out.name(entry)}.{arrays}))")
+    given = [f"a{i}._storage" for i, x in enumerate(entry.arguments) if isinstance(x, Tensor)]
+    apart = [f"id({storage})" for storage in (*moving, *given)]  # nothing of this may be where other state is
+    if apart:
+        out.add(f"apart = {{{', '.join(apart)}}}")
+        out.refuse(f"len(apart) != {len(apart)} or not apart.isdisjoint({out.name(entry)}.storages)")
     out.add("return inputs")
 
 
@@ -212,6 +249,10 @@ def refresh(entry: Any) -> None:
     entry.changes = CHANGES.count
     entry.fixed_tensors[:] = [source.find(()) for _, source in entry.fixed]
     entry.arrays = [t._array for t in entry.fixed_tensors]
+    entry.looks = [t._array for t in entry.views]
+    entry.storages = {id(t._storage) for t in entry.fixed_tensors}
+    for one in entry.keys:
+        one[1] = frozenset(one[0])
     entry.base = [None] * len(entry.captured.sources)
     for (i, _), t in zip(entry.fixed, entry.fixed_tensors, strict=True):
         entry.base[i] = t._storage.array
@@ -222,10 +263,10 @@ def refresh(entry: Any) -> None:
     )
 
 
-# -- after the run -------------------------------------------------------------------------------------------------------
+# -- after the run ---------------------------------------------------------------------------------------------------
 
 
-def commit(entry: Any) -> Callable[[Sequence[Any], Sequence[Any]], Any] | None:
+def commit(entry: Any) -> Callable[[Sequence[Any]], Any] | None:
     """The function that writes the results where they belong; None if that takes general code."""
     captured = entry.captured
     if captured.deferred or captured.rebindings or captured.graph is not None:
@@ -315,8 +356,8 @@ def maker(template: Any) -> Callable[[Sequence[Any]], Any] | None:
         return lambda results: value
     if isinstance(template, Nest) and type(template.like) in (tuple, list):
         indices = [part.index for part in template.parts if isinstance(part, Fresh)]
-        makers = [maker(part) for part in template.parts]
-        if len(indices) == len(set(indices)) and None not in makers:
+        makers = [make for part in template.parts if (make := maker(part)) is not None]
+        if len(indices) == len(set(indices)) and len(makers) == len(template.parts):
             kind: Any = type(template.like)
             return lambda results: kind([make(results) for make in makers])
     return None

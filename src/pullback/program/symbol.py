@@ -1,8 +1,8 @@
 """Symbols: arrays that stand for what is not known yet.
 
 A Symbol behaves as an ndarray does for the core: it is a place in memory, seen through views. Its buffer holds the
-Value that the memory has at the moment; a write gives the buffer a new Value, and other views of the memory look at that
-one when they are next used. So programs that write in place mean the same captured as they do eagerly, and what is
+Value that the memory has at the moment; a write gives the buffer a new Value, and other views of the memory look at
+that one when they are next used. So programs that write in place mean the same captured as they do eagerly, and what is
 recorded has no writes at all.
 
 A Number stands for a Python number that may differ from call to call, such as a learning rate. It computes as a number
@@ -27,6 +27,7 @@ from ..modes import MODES
 from ..ops.create import full_like
 from ..ops.record import IMPLEMENTATIONS, PLAIN, Op, Spec, explain
 from ..ops.shape import put_view
+from ..tensor import check_writable
 from .layout import view_strides
 from .program import Shape, Value, contiguous
 
@@ -46,7 +47,7 @@ class Buffer:
 
 
 class Part(Buffer):
-    """The memory at a place of another symbol that a tensor names: `take` reads it there, `put` gives the other with it."""
+    """The memory at a place of another symbol that a tensor names: `take` reads it, `put` gives the other with it."""
 
     __slots__ = ("_at", "_value", "put", "take", "whole")
 
@@ -57,7 +58,7 @@ class Part(Buffer):
         self._at = -1
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         return self.whole.buffer.version
 
     @version.setter
@@ -65,11 +66,11 @@ class Part(Buffer):
         """The other's has been raised."""
 
     @property
-    def owner(self) -> Any:  # type: ignore[override]
+    def owner(self) -> Any:
         return self.whole.buffer.owner
 
     @property
-    def value(self) -> Value:  # type: ignore[override]
+    def value(self) -> Value:
         if self._at != self.version:
             self._value, self._at = self.take(self.whole).value(), self.version
         return self._value
@@ -151,6 +152,7 @@ class Symbol:
 
     def write(self, new: Any) -> None:
         """Put `new` here, broadcast and cast."""
+        check_writable(self)
         recorder = MODES.capture
         if self.buffer.owner is not recorder:
             recorder.adopt(self.buffer)
@@ -195,8 +197,8 @@ class Symbol:
         fail(
             PullbackError,
             "this needs a tensor's values, which are not known while a step is being captured",
-            "keep the value as a tensor: pullback.where or pullback.cond instead of `if`, pullback.while_loop instead of "
-            "`while`; or move this out of the step",
+            "keep the value as a tensor: where() or cond() instead of `if`, while_loop() instead of `while`; or move "
+            "this out of the step",
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
@@ -265,7 +267,7 @@ def lies_in_order(shape: Shape, strides: Shape, itemsize: int) -> bool:
     return True
 
 
-# -- ops on symbols ------------------------------------------------------------------------------------------------------
+# -- ops on symbols --------------------------------------------------------------------------------------------------
 
 
 def record(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -384,7 +386,7 @@ def _clone(x: Symbol) -> Symbol:
     return CLONE(x)
 
 
-# -- numbers -------------------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------------------------
 
 
 class Number:
@@ -407,17 +409,30 @@ class Number:
         MODES.capture.assume(Number(source, now, leaves or self.leaves), now)
         return now
 
-    __float__ = lambda self: float(self.fixed())  # noqa: E731
-    __int__ = lambda self: int(self.fixed())  # noqa: E731
+    __float__: Any = lambda self: float(self.fixed())
+    __int__: Any = lambda self: int(self.fixed())
     __index__ = lambda self: operator.index(self.fixed())  # noqa: E731
-    __hash__ = lambda self: hash(self.fixed())  # noqa: E731
-    __str__ = lambda self: str(self.fixed())  # noqa: E731
+    __hash__: Any = lambda self: hash(self.fixed())
+    __str__: Any = lambda self: str(self.fixed())
+    __trunc__ = lambda self: math.trunc(self.fixed())  # noqa: E731
+    __floor__ = lambda self: math.floor(self.fixed())  # noqa: E731
+    __ceil__ = lambda self: math.ceil(self.fixed())  # noqa: E731
+    __round__ = lambda self, *digits: round(self.fixed(), *digits)  # noqa: E731
+    __divmod__ = lambda self, y: divmod(self.fixed(), y)  # noqa: E731
+    __rdivmod__ = lambda self, x: divmod(x, self.fixed())  # noqa: E731
+    __class__ = property(lambda self: type(self.now))  # isinstance(lr, float)
 
     def __format__(self, spec: str) -> str:
         return format(self.fixed(), spec)
 
     def __repr__(self) -> str:
         return repr(self.now)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        return np.array(self.fixed(), dtype=dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fixed() if hasattr(self.now, name) else self.now, name)
 
 
 numbers.Real.register(Number)
@@ -439,11 +454,16 @@ def _combined(text: str, compute: Callable[[Any, Any], Any], x: Any, y: Any, com
     for other in (x, y):
         if type(other) not in (Number, float, int, bool):
             return NotImplemented
-    source = text.format(*[v.source if type(v) is Number else repr(v) for v in (x, y)])
+    source = text.format(*[v.source if type(v) is Number else literal(v) for v in (x, y)])
     leaves = {k: v for n in (x, y) if type(n) is Number for k, v in n.leaves.items()}
     now = compute(*[v.now if type(v) is Number else v for v in (x, y)])
     number = Number(source, now, leaves)
     return number._asked(source, now) if compares else number
+
+
+def literal(x: Any) -> str:
+    """The source of a plain number."""
+    return f"float({str(x)!r})" if isinstance(x, float) and not math.isfinite(x) else repr(x)
 
 
 for _name, _text in {
@@ -471,9 +491,9 @@ def register() -> None:
     DIRECT.add(Number)
 
 
-from ..ops.create import cast as CAST  # noqa: E402, N812
-from ..ops.create import clone as CLONE  # noqa: E402, N812
-from ..ops.shape import expand as EXPAND  # noqa: E402, N812
+from ..ops.create import cast as CAST  # noqa: E402
+from ..ops.create import clone as CLONE  # noqa: E402
+from ..ops.shape import expand as EXPAND  # noqa: E402
 
 register()
 __all__ = ["Buffer", "Number", "Symbol", "full_like", "record"]

@@ -11,7 +11,7 @@ from ...errors import PullbackError, fail
 from ...program.program import Program
 
 try:
-    import jax  # noqa: F401
+    import jax
 except ImportError as error:
     try:
         fail(

@@ -82,7 +82,37 @@ def register() -> None:
     IMPLEMENTATIONS[jax.Array] = IMPLEMENTATIONS[jax.core.Tracer] = IMPLEMENTATIONS[Weak] = run
 
 
-from . import activation, arithmetic, compare, create, extremes, losses, norms, pointwise, reduction, softmax, special  # noqa: E402  # fmt: skip
-from . import along, control, counting, folding, indexing, joining, random, scan, shape, sorting, strided  # noqa: E402  # fmt: skip
-from . import attention, convolution, decompositions, matmul, normalization, pooling, recurrence, resampling, updates  # noqa: E402  # fmt: skip
+from . import (  # noqa: E402  # fmt: skip  # noqa: E402  # fmt: skip  # noqa: E402  # fmt: skip
+    activation,
+    along,
+    arithmetic,
+    attention,
+    compare,
+    control,
+    convolution,
+    counting,
+    create,
+    decompositions,
+    extremes,
+    folding,
+    indexing,
+    joining,
+    losses,
+    matmul,
+    normalization,
+    norms,
+    pointwise,
+    pooling,
+    random,
+    recurrence,
+    reduction,
+    resampling,
+    scan,
+    shape,
+    softmax,
+    sorting,
+    special,
+    strided,
+    updates,
+)
 from .indexing import DYNAMIC  # noqa: E402
