@@ -10,7 +10,7 @@ from ..ops.record import Op
 from .program import Shape, Value, contiguous
 
 
-def view_strides(op: Op, x: Value, params: dict[str, Any], shape: Shape) -> Shape | None:
+def view_strides(op: Op, x: Any, params: dict[str, Any], shape: Shape) -> Shape | None:
     """The strides of a view of x; None if it has to be a copy."""
     if op.name == "reshape":
         return reshaped(x.shape, x.strides, shape, x.dtype.itemsize)

@@ -139,14 +139,8 @@ def conditions(out: Lines, entry: Any) -> None:
     for place, then, value in entry.nests:
         if isinstance(place.holder, Watched) or type(place.get()) is Watched:
             continue
-        parts = list(value.values() if isinstance(value, dict) else value)
-        if all(type(x) in PLAIN_TYPES or id(x) in entry.pinned for x in parts):
-            out.add(f"v = {expression_of(out, place, value)}")
-            out.refuse(f"type(v) is not {out.name(type(value))} or len(v) != {len(parts)}")
-            if isinstance(value, dict):
-                out.refuse(f"list(v) != {out.name(list(value))}")
-                out.add("v = v.values()")
-            out.refuse(f"not all(map({out.name(operator.is_)}, v, {out.name(parts)}))")
+        if all(type(x) in PLAIN_TYPES or id(x) in entry.pinned for x in trees.leaves(value)):
+            container(out, expression_of(out, place, value), value)
         else:
             out.refuse(f"{out.name(nest_differs)}({out.name(place)}, {out.name(then)}, {out.name(entry.pinned)})")
     for kept, then, _ in entry.sets:
@@ -161,6 +155,21 @@ def conditions(out: Lines, entry: Any) -> None:
 def watched(place: Any) -> bool:
     """Is it an attribute of a module, whose changes are counted?"""
     return hasattr(place.owner, "_modules") and place.holder is vars(place.owner)
+
+
+def container(out: Lines, found: str, value: Any) -> None:
+    """Whether there are the same objects in a container, and in the containers there."""
+    parts = list(value.values() if isinstance(value, dict) else value)
+    out.add(f"v = {found}")
+    out.refuse(f"type(v) is not {out.name(type(value))} or len(v) != {len(parts)}")
+    if parts and isinstance(value, dict):
+        out.refuse(f"list(v) != {out.name(list(value))}")
+        out.add("v = v.values()")
+    if parts:
+        out.refuse(f"not all(map({out.name(operator.is_)}, v, {out.name(parts)}))")
+    for part in parts:
+        if isinstance(part, (dict, list, tuple)):
+            container(out, out.name(part), part)
 
 
 def expression_of(out: Lines, place: Any, value: Any) -> str:

@@ -359,11 +359,11 @@ def fold(recorder: Any, op: Op, inputs: Sequence[Any], params: dict[str, Any], s
     return several if type(out) is tuple else several[0]
 
 
-def look(op: Op, value: Value, params: dict[str, Any]) -> Value:
-    """A view of a value, as a value."""
+def look(op: Op, value: Value, params: dict[str, Any], place: Any = None) -> Value:
+    """A view of a value, as a value; it lies in memory as the view of `place`, if that is where the value is."""
     recorder = MODES.capture
     spec = op.infer(value, **params)
-    strides = view_strides(op, value, params, spec.shape)
+    strides = view_strides(op, value if place is None else place, params, spec.shape)
     return recorder.emit(op, (value,), params, [spec], [strides])[0]
 
 
@@ -372,8 +372,8 @@ def views(recorder: Any, op: Op, x: Symbol, params: dict[str, Any], specs: Any) 
     value = x.value()
     if op.views is not None:
         looks = op.views(value, **params)
-        return tuple([_seen(x, one, given, look(one, value, given)) for one, given in looks])
-    strides = view_strides(op, value, params, specs.shape)
+        return tuple([_seen(x, one, given, look(one, value, given, x)) for one, given in looks])
+    strides = view_strides(op, x, params, specs.shape)  # the memory's, whatever was last written there
     (new,) = recorder.emit(op, (value,), params, [specs], [strides])
     return Symbol(Buffer(new, x.device), new) if strides is None else _seen(x, op, params, new)
 
