@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import ShapeError, fail
+from .modes import CHANGES
 from .ops.arithmetic import add
 from .ops.create import clone
 from .tensor import Tensor, wrap
@@ -24,8 +25,10 @@ class Handle:
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
         self.hooks, self.key = hooks, next_key()
         hooks[self.key] = hook
+        CHANGES.count += 1
 
     def remove(self) -> None:
+        CHANGES.count += 1
         self.hooks.pop(self.key, None)
 
     def __enter__(self) -> Handle:

@@ -127,7 +127,10 @@ def momentum(ps: Any) -> Any:
 
 MODELS: dict[str, tuple[Make, Any]] = {
     "perceptron": (training(mlp), XY),
-    "batch norm of all batches": (training(lambda: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3, None))), XY),
+    "batch norm of all batches": (
+        training(lambda: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3, momentum=None))),
+        XY,
+    ),
     "convolutional": (training(convolutional, momentum, F.cross_entropy), images()),
     "transformer, tied": (training(Translator, lambda ps: optim.AdamW(ps), words_loss), words()),
     "encoder": (

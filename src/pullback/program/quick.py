@@ -23,7 +23,6 @@ from .places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, is_nest, structure
 from .symbol import Number
 
 ARRAY = operator.attrgetter("_array")
-HOOKS_OF = operator.attrgetter(*HOOKS)
 
 
 class Lines:
@@ -125,7 +124,7 @@ def conditions(out: Lines, entry: Any) -> None:
     for place, value in entry.conditions:
         holder = place.holder
         if isinstance(holder, Watched) or watched(place) or (place.key in HOOKS and isinstance(place.owner, Tensor)):
-            continue
+            continue  # changes of these are counted
         out.refuse(f"{expression_of(out, place, value)} is not {out.name(value)}")
     for holder, size, _ in entry.sizes:
         if not isinstance(holder, Watched):
@@ -133,9 +132,6 @@ def conditions(out: Lines, entry: Any) -> None:
     for i, (own, *_) in enumerate(entry.keys):
         if "_modules" not in own:  # changes of modules are counted
             out.refuse(f"{out.name(own)}.keys() != {out.name(entry.keys)}[{i}][1]")
-    hooked = [t for t, _ in entry.captured.session.walk.tensors.values() if t._requires_grad]
-    if hooked and entry.captured.session.grads:
-        out.refuse(f"[*map({out.name(HOOKS_OF)}, {out.name(hooked)})] != {out.name([*map(HOOKS_OF, hooked)])}")
     for place, then, value in entry.nests:
         if isinstance(place.holder, Watched) or type(place.get()) is Watched:
             continue

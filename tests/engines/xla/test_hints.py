@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 
 import pullback
 import pullback.nn.functional as F
-from pullback.engines.xla import forms
 from pullback.ops.pooling import max_pool
 from pullback.ops.updates import adam
+
+jax = pytest.importorskip("jax")
+from pullback.engines.xla import forms  # noqa: E402
+
+pytestmark = pytest.mark.parity
 
 SIDE_BY_SIDE = [
     # size, kernel
