@@ -478,3 +478,17 @@ def test_going_back_out_of_the_step_is_refused() -> None:
         with pytest.raises(PullbackError, match="computed outside of it"):
             step(x * 3)
     assert x.grad is None
+
+
+def test_options() -> None:
+    def f(x: Any) -> Any:
+        return x * 2
+
+    assert torch.compile(f, disable=True) is f and torch.compile(disable=True)(f) is f
+    assert torch.compile(f, engine="numpy", backend="inductor", mode="default")(torch.ones(1)).item() == 2.0
+    with pytest.raises(TypeError, match="'engin'"):
+        torch.compile(f, engin="numpy")
+    with pytest.raises(PullbackError, match="computes on the CPU"):
+        torch.compile(f, engine="numpy", device="cpu")
+    with pytest.raises(PullbackError, match="no engine 'numba'"):
+        torch.compile(f, engine="numba")

@@ -89,6 +89,6 @@ def root(array: Any) -> Any:
     return array
 
 
-def build(program: Program, **options: Any) -> Interpreter:
+def build(program: Program) -> Interpreter:
     """What `engine="numpy"` makes of a Program."""
     return Interpreter(program)

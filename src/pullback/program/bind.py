@@ -13,7 +13,7 @@ from ..modes import MODES
 from ..tape import edge
 from ..tensor import Storage, Tensor, tick, wrote
 from . import quick
-from .capture import Captured, Constant, Fresh, Source, evaluate, overlapping, same_elements, span
+from .capture import Captured, Source, evaluate, overlapping, same_elements, span
 from .gradient import ProgramNode
 from .places import MISSING, PLAIN_TYPES, Place, equal, is_nest, keys_of, structure
 from .symbol import Number
@@ -377,6 +377,3 @@ def show(x: Any) -> str:
         return f"a tensor of shape {list(x.shape)}"
     text = repr(x)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-__all__ = ["MISSING", "Constant", "Entry", "Fresh"]

@@ -24,7 +24,7 @@ import numpy as np
 from .. import trees
 from ..errors import LIBRARY, PullbackError, fail
 from ..modes import MODES, no_grad
-from ..ops.record import WATCHERS, Plan, Spec
+from ..ops.record import WATCHERS, Plan
 from ..ops.strided import as_strided
 from ..tape import Label, Node, edge
 from ..tensor import Storage, Tensor, wrap
@@ -44,7 +44,7 @@ from .places import (
 )
 from .program import Input, Program, Value, Write
 from .recorder import Recorder
-from .symbol import Buffer, Number, Symbol, look
+from .symbol import Number, Symbol, look
 
 IMPURE = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic, time.monotonic_ns}
 GRADIENTS = ("backward", "step", "unscale_", "update")  # methods that look at gradients
@@ -1075,6 +1075,3 @@ def named(number: Number) -> str:
     for leaf, (source, *_) in sorted(number.leaves.items(), reverse=True):
         text = text.replace(leaf, source)
     return text
-
-
-__all__ = ["Buffer", "Captured", "Spec", "capture", "evaluate"]

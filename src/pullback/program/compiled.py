@@ -14,14 +14,12 @@ import functools
 import importlib
 import importlib.util
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from .. import trees
 from ..errors import PullbackError, fail, warn
 from ..modes import MODES
-from ..tensor import Storage, Tensor, wrote
-from .bind import Call, Entry
+from .bind import Entry
 from .capture import capture
 from .passes import optimize
 from .program import Program
@@ -29,6 +27,7 @@ from .program import Program
 ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
 LOCK = threading.RLock()  # during a capture state holds symbols; random generators are state of all threads
 KEPT = 64  # captures of one function that are kept: a step that is captured at each call must not fill the memory
+PYTORCHS = {"backend", "dynamic", "fullgraph", "mode", "options"}  # of torch.compile
 MANY = 8  # captures of one function, after which we say so
 
 
@@ -189,20 +188,29 @@ def compile(
     engine: str | None = None,
     verify_every: int = 0,
     keep_grads: bool = True,
+    disable: bool = False,
     **options: Any,
 ) -> Any:
     """`function`, captured as a Program and run by an engine; as a call or a decorator.
 
     `verify_every=n` compares every n-th call with running the function eagerly. With `keep_grads=False` a step that
-    computes gradients does not leave them in `.grad`.
+    computes gradients does not leave them in `.grad`. `device=` says where the xla engine keeps state. With `disable`
+    the function is given back as it is. PyTorch's other options choose among its own compilers, and do nothing here.
     """
-    for ignored in ("fullgraph", "dynamic", "backend", "mode", "disable"):
-        options.pop(ignored, None)
+    unknown = options.keys() - PYTORCHS - {"device"}
+    if unknown:
+        raise TypeError(f"compile() got an unexpected keyword argument {min(unknown)!r}")
+    options = {name: value for name, value in options.items() if name not in PYTORCHS}
+    if options and engine is None:
+        engine = "xla"
+    if options and engine == "numpy":
+        fail(PullbackError, "the numpy engine computes on the CPU", "leave out device=, or use the xla engine")
     if model is None:
-        return functools.partial(compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, **options)
+        return functools.partial(
+            compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, disable=disable, **options
+        )
     if not callable(model):
         fail(PullbackError, f"compile() takes a function or a module, not {type(model).__name__}")
+    if disable:
+        return model
     return Compiled(model, engine, verify_every, keep_grads, **options)
-
-
-__all__ = ["Call", "Compiled", "Sequence", "Storage", "Tensor", "compile", "trees", "wrote"]

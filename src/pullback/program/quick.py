@@ -7,7 +7,6 @@ small step itself. So their checks are written out as Python source, one line ea
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable, Sequence
 from types import CellType
 from typing import Any
@@ -19,7 +18,7 @@ from ..errors import here
 from ..modes import CHANGES, MODES, Watched
 from ..tensor import Storage, Tensor, tick, wrap
 from .capture import Constant, Fresh, Nest
-from .places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, is_nest, structure
+from .places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, structure
 from .symbol import Number
 
 ARRAY = operator.attrgetter("_array")
@@ -372,6 +371,3 @@ def returned(template: Any) -> set[int]:
     if isinstance(template, Fresh):
         return {template.index}
     return set().union(*map(returned, template.parts)) if isinstance(template, Nest) else set()
-
-
-__all__ = ["commit", "gather", "is_nest", "refresh", "sys"]

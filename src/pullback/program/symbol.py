@@ -24,7 +24,6 @@ from ..dtypes import F32
 from ..errors import PullbackError, fail
 from ..functions.elementwise import DIRECT
 from ..modes import MODES
-from ..ops.create import full_like
 from ..ops.record import IMPLEMENTATIONS, PLAIN, Op, Spec, explain
 from ..ops.shape import put_view
 from ..tensor import check_writable
@@ -496,4 +495,3 @@ from ..ops.create import clone as CLONE  # noqa: E402
 from ..ops.shape import expand as EXPAND  # noqa: E402
 
 register()
-__all__ = ["Buffer", "Number", "Symbol", "full_like", "record"]

@@ -28,9 +28,9 @@ from .engine import Executable
 register()
 
 
-def build(program: Program, device: str | None = None, **options: Any) -> Executable:
+def build(program: Program, device: Any = None) -> Executable:
     """What `engine="xla"` makes of a Program."""
-    return Executable(program, device, **options)
+    return Executable(program, device)
 
 
 __all__ = ["DeviceArray", "Executable", "build", "place"]

@@ -82,7 +82,7 @@ def register() -> None:
     IMPLEMENTATIONS[jax.Array] = IMPLEMENTATIONS[jax.core.Tracer] = IMPLEMENTATIONS[Weak] = run
 
 
-from . import (  # noqa: E402  # fmt: skip  # noqa: E402  # fmt: skip  # noqa: E402  # fmt: skip
+from . import (  # noqa: E402
     activation,
     along,
     arithmetic,
