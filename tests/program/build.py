@@ -19,7 +19,7 @@ from pullback.ops.record import Op, Spec, per_input
 from pullback.ops.reduction import sum as sum_
 from pullback.ops.shape import permute
 from pullback.ops.updates import sgd
-from pullback.program.layout import view_strides
+from pullback.program.capture.layout import view_strides
 from pullback.program.program import BACKWARD, FORWARD, UPDATE, Input, Instruction, Line, Program, Shape, Value, Write
 
 Array = np.ndarray[Any, Any]

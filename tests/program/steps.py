@@ -13,7 +13,7 @@ import pullback as torch
 import pullback.nn as nn
 import pullback.nn.functional as F
 from pullback.engines.interpreter import Interpreter
-from pullback.program import compiled
+from pullback.program.call import compiled
 from pullback.program.program import Program
 
 Step = tuple[Callable[..., Any], tuple[Any, ...]]

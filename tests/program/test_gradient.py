@@ -17,10 +17,10 @@ from pullback.modes import MODES
 from pullback.ops.arithmetic import mul
 from pullback.ops.pointwise import exp
 from pullback.program import Program
-from pullback.program.gradient import ProgramNode, pullback_of
+from pullback.program.capture.gradient import ProgramNode, pullback_of
+from pullback.program.capture.recorder import Recorder
+from pullback.program.capture.replay import replay
 from pullback.program.program import BACKWARD, FORWARD
-from pullback.program.recorder import Recorder
-from pullback.program.replay import replay
 from pullback.tape import edge
 from pullback.tensor import wrap
 

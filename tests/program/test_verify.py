@@ -12,8 +12,8 @@ import pullback as torch
 import pullback.nn as nn
 from pullback.errors import PullbackError
 from pullback.program.verify import verify
-from pullback.program.verify_replay import replay
-from pullback.program.verify_state import State
+from pullback.program.verify.replay import replay
+from pullback.program.verify.state import State
 
 from .steps import STEPS, Step, cnn, lie, mlp
 

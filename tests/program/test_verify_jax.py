@@ -9,7 +9,7 @@ import pytest
 
 import pullback as torch
 from pullback.errors import PullbackError
-from pullback.program.verify import available, verify
+from pullback.program.verify.step import available, verify
 
 from .steps import STEPS, Step, attention, cnn, lstm, mlp
 

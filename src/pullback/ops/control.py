@@ -17,7 +17,9 @@ from .loop import scan
 from .record import OPS, WATCHERS, Op, Shape, Spec, per_input
 from .shape import slice_
 
-PLAY: list[Callable[[Any, Sequence[Any]], list[Any]]] = []  # runs a Program on arrays; put here by program.replay
+PLAY: list[
+    Callable[[Any, Sequence[Any]], list[Any]]
+] = []  # runs a Program on arrays; put here by program.capture.replay
 
 
 class Control(Op):

@@ -26,9 +26,9 @@ from ...ops.indexing import each
 from ...ops.record import IMPLEMENTATIONS, WATCHERS, Op, explain
 from ...ops.shape import put_view
 from ...ops.strided import as_strided
-from ...program.layout import view_strides
+from ...program.capture.layout import view_strides
+from ...program.capture.symbol import Flags, infer, lies_in_order, record
 from ...program.program import Value, contiguous
-from ...program.symbol import Flags, infer, lies_in_order, record
 from ...tensor import Storage, Tensor, check_writable
 from . import forms
 from .forms.indexing import DYNAMIC

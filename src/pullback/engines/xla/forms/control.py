@@ -14,7 +14,7 @@ from . import Array, form
 
 def replay(body: Any, inputs: Sequence[Any]) -> list[Array]:
     """What a body gives, run as the engine runs the whole step."""
-    from ..engine import replay as run  # which needs the forms
+    from ..engine import replay as run
 
     return run(body, inputs)
 

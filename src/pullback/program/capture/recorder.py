@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import PACKAGE, Position, PullbackError, fail, here
-from ..modes import MODES
-from ..ops.create import full_like
-from ..ops.record import Op, Spec
-from ..tensor import tick
+from ...errors import PACKAGE, Position, PullbackError, fail, here
+from ...modes import MODES
+from ...ops.create import full_like
+from ...ops.record import Op, Spec
+from ...tensor import tick
+from ..program import BACKWARD, FORWARD, UPDATE, Instruction, Value
 from .layout import kept_strides
-from .program import BACKWARD, FORWARD, UPDATE, Instruction, Value
 from .symbol import Buffer, Number, Symbol
 
 UNIFORM = 1024  # from so many elements on, a constant that is one number everywhere is noted as that

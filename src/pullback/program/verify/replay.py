@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import BF16, F16, F32, F64, FLOATS, dtype
-from ..ops.create import cast
-from ..ops.record import Op, comparison, elementwise, floating, free, promoting, same
-from .program import Instruction, Program, Value, contiguous
-from .replay import ends_of
+from ...dtypes import BF16, F16, F32, F64, FLOATS, dtype
+from ...ops.create import cast
+from ...ops.record import Op, comparison, elementwise, floating, free, promoting, same
+from ..capture.replay import ends_of
+from ..program import Instruction, Program, Value, contiguous
 
 Known = dict[Value, Any]
 Visit = Callable[[Instruction, list[Any], dict[str, Any]], None]

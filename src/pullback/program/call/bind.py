@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, trees
-from ..modes import MODES
-from ..tape import edge
-from ..tensor import Storage, Tensor, tick, wrote
+from ... import dtypes, trees
+from ...modes import MODES
+from ...tape import edge
+from ...tensor import Storage, Tensor, tick, wrote
+from ..capture.captured import Captured, evaluate
+from ..capture.gradient import ProgramNode
+from ..capture.places import MISSING, PLAIN_TYPES, Place, equal, is_nest, keys_of, structure
+from ..capture.regions import Source, overlapping, same_elements, span
+from ..capture.symbol import Number
 from . import quick
-from .capture import Captured, Source, evaluate, overlapping, same_elements, span
-from .gradient import ProgramNode
-from .places import MISSING, PLAIN_TYPES, Place, equal, is_nest, keys_of, structure
-from .symbol import Number
 
 
 class Call:

@@ -17,12 +17,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import PullbackError, fail, warn
-from ..modes import MODES
+from ...errors import PullbackError, fail, warn
+from ...modes import MODES
+from ..capture.session import capture
+from ..passes import optimize
+from ..program import Program
 from .bind import Entry
-from .capture import capture
-from .passes import optimize
-from .program import Program
 
 ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
 LOCK = threading.RLock()  # during a capture state holds symbols; random generators are state of all threads
@@ -62,7 +62,7 @@ class Compiled:
             entry.keep(inputs)
         self._calls += 1
         if self._verify_every and self._calls % self._verify_every == 0:
-            from .verify import verified_call
+            from ..verify import verified_call
 
             return verified_call(self, entry, args, kwargs, inputs)
         results = entry.run(inputs)

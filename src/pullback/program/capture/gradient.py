@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..dtypes import FLOATS
-from ..errors import GradientError, PullbackError, fail
-from ..modes import MODES, Switch
-from ..ops.create import full_like
-from ..ops.record import REPLAY, Plan
-from ..tape import Alias, Edge, Label, Node, attach, edge, walk
-from ..tensor import Storage, Tensor, wrap
-from .compare import same
-from .passes import optimize, prune
-from .program import Input, Instruction, Program, Value
+from ...dtypes import FLOATS
+from ...errors import GradientError, PullbackError, fail
+from ...modes import MODES, Switch
+from ...ops.create import full_like
+from ...ops.record import REPLAY, Plan
+from ...tape import Alias, Edge, Label, Node, attach, edge, walk
+from ...tensor import Storage, Tensor, wrap
+from ..compare import same
+from ..passes import optimize, prune
+from ..program import Input, Instruction, Program, Value
 from .recorder import Recorder
 from .replay import replay
 from .symbol import Buffer, Number, Symbol

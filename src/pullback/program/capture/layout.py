@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.record import Op
-from .program import Shape, Value, contiguous
+from ...ops.record import Op
+from ..program import Shape, Value, contiguous
 
 
 def view_strides(op: Op, x: Any, params: dict[str, Any], shape: Shape) -> Shape | None:

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import trees
-from ..errors import LIBRARY, PACKAGE
-from ..hooks import SHARED
-from ..modes import CHANGES, Watched
-from ..ops.record import Op
-from ..random import default_generator
-from ..tensor import Tensor
+from ... import trees
+from ...errors import LIBRARY, PACKAGE
+from ...hooks import SHARED
+from ...modes import CHANGES, Watched
+from ...ops.record import Op
+from ...random import default_generator
+from ...tensor import Tensor
 
 PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
 OPAQUE = (Op, types.BuiltinFunctionType, types.CodeType, types.FrameType)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
-from .capture import Snapshot
-from .places import PLAIN_TYPES, Walk
+from ...tensor import Tensor
+from ..capture.places import PLAIN_TYPES, Walk
+from ..capture.snapshot import Snapshot
 
 CONTAINERS = (list, dict, set, deque)
 

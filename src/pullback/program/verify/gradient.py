@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..gradients import grad
-from ..modes import Switch
-from ..tensor import Tensor, wrap
-from .program import Input, Instruction, Program, Value, renamed
+from ...gradients import grad
+from ...modes import Switch
+from ...tensor import Tensor, wrap
+from ..program import Input, Instruction, Program, Value, renamed
 
 
 class WayBack:

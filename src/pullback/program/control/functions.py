@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from .. import trees
-from ..errors import KindError, PullbackError, ShapeError, fail
-from ..modes import MODES
-from ..ops import control as ops
-from ..ops.joining import stack, unbind
-from ..ops.record import normal_dim
-from ..ops.shape import permute
-from ..tape import Alias, attach, edge
-from ..tensor import Tensor, alias, wrap
+from ... import trees
+from ...errors import KindError, PullbackError, ShapeError, fail
+from ...modes import MODES
+from ...ops import control as ops
+from ...ops.joining import stack, unbind
+from ...ops.record import normal_dim
+from ...ops.shape import permute
+from ...tape import Alias, attach, edge
+from ...tensor import Tensor, alias, wrap
+from ..capture.places import Place
+from ..capture.replay import CONTROL, replay
+from ..capture.symbol import Symbol
+from ..program import Instruction, Program
 from .body import (
     Flat,
     Surroundings,
@@ -34,10 +38,6 @@ from .body import (
     trace_body,
 )
 from .flow import note_branch, note_loop, note_while
-from .places import Place
-from .program import Instruction, Program
-from .replay import CONTROL, replay
-from .symbol import Symbol
 
 # -- scan --------------------------------------------------------------------------------------------------------------
 

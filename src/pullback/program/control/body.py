@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
-from ..dtypes import FLOATS
-from ..errors import Position, PullbackError, fail
-from ..modes import MODES, Switch
-from ..ops.create import clone, full_like
-from ..ops.record import Spec
-from ..tape import Edge, edge
-from ..tensor import Tensor, tick, wrap
-from ..trees import map_tensors, tensors
-from .capture import Snapshot, changed
-from .gradient import PRIVATE, walk_back
-from .places import BOOKKEEPING, Place, Walk, is_nest
-from .program import Value
-from .recorder import Recorder
-from .symbol import Buffer, Part, Symbol
+from ...dtypes import FLOATS
+from ...errors import Position, PullbackError, fail
+from ...modes import MODES, Switch
+from ...ops.create import clone, full_like
+from ...ops.record import Spec
+from ...tape import Edge, edge
+from ...tensor import Tensor, tick, wrap
+from ...trees import map_tensors, tensors
+from ..capture.gradient import PRIVATE, walk_back
+from ..capture.places import BOOKKEEPING, Place, Walk, is_nest
+from ..capture.recorder import Recorder
+from ..capture.snapshot import Snapshot, changed
+from ..capture.symbol import Buffer, Part, Symbol
+from ..program import Value
 
 
 class Adopted:

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..errors import GradientError, fail
-from ..modes import MODES
-from ..ops import control as ops
-from ..ops.create import full_like
-from ..ops.record import Plan, Spec
-from ..ops.shape import permute
-from ..tape import Edge, Label, Node, attach, send
-from ..tensor import Storage, Tensor, wrap
+from ...errors import GradientError, fail
+from ...modes import MODES
+from ...ops import control as ops
+from ...ops.create import full_like
+from ...ops.record import Plan, Spec
+from ...ops.shape import permute
+from ...tape import Edge, Label, Node, attach, send
+from ...tensor import Storage, Tensor, wrap
+from ..capture.gradient import carve, frozen, named
+from ..capture.symbol import Buffer, Number, Symbol
+from ..passes import optimize, prune
+from ..program import Input, Instruction, Program, Value, contiguous
 from .body import Body, array_of, edge_of
-from .gradient import carve, frozen, named
-from .passes import optimize, prune
-from .program import Input, Instruction, Program, Value, contiguous
-from .symbol import Buffer, Number, Symbol
 
 Edges = Sequence[Edge | None]
 

@@ -22,22 +22,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import trees
-from ..errors import PullbackError, fail, here
-from ..modes import MODES
-from ..ops.record import WATCHERS, Op
-from ..tensor import Tensor
-from . import compiled as compiling
-from . import passes
-from .bind import Entry, different, storage_of
-from .capture import Constant, Fresh, Nest, Record, Same, capture
-from .places import PLAIN_TYPES
-from .program import Instruction, Line, Program, Value
-from .symbol import Number
-from .verify_gradient import WayBack
-from .verify_replay import FLOOR, Truth, begin, replay, run, widened
-from .verify_rules import Rules, Wrong
-from .verify_state import State, same, unlike
+from ... import trees
+from ...errors import PullbackError, fail, here
+from ...modes import MODES
+from ...ops.record import WATCHERS, Op
+from ...tensor import Tensor
+from .. import passes
+from ..call import compiled as compiling
+from ..call.bind import Entry, different, storage_of
+from ..capture.captured import Constant, Fresh, Nest, Record, Same
+from ..capture.places import PLAIN_TYPES
+from ..capture.session import capture
+from ..capture.symbol import Number
+from ..program import Instruction, Line, Program, Value
+from .gradient import WayBack
+from .replay import FLOOR, Truth, begin, replay, run, widened
+from .rules import Rules, Wrong
+from .state import State, same, unlike
 
 CHUNK = 256  # so many intermediate values an engine is asked for at once
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..modes import MODES
-from ..ops.control import PLAY
-from ..ops.record import Op
-from ..tensor import Tensor
-from .program import Instruction, Program, Value
+from ...modes import MODES
+from ...ops.control import PLAY
+from ...ops.record import Op
+from ...tensor import Tensor
+from ..program import Instruction, Program, Value
 from .symbol import Symbol
 
 # How an op that holds Programs runs on Tensors; `control` puts its ops in here.

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import common
-from ..dtypes import F32
-from ..errors import PullbackError, fail
-from ..functions.elementwise import DIRECT
-from ..modes import MODES
-from ..ops.record import IMPLEMENTATIONS, PLAIN, Op, Spec, explain
-from ..ops.shape import put_view
-from ..tensor import check_writable
+from ...devices import common
+from ...dtypes import F32
+from ...errors import PullbackError, fail
+from ...functions.elementwise import DIRECT
+from ...modes import MODES
+from ...ops.record import IMPLEMENTATIONS, PLAIN, Op, Spec, explain
+from ...ops.shape import put_view
+from ...tensor import check_writable
+from ..program import Shape, Value, contiguous
 from .layout import view_strides
-from .program import Shape, Value, contiguous
 
 Look = tuple[Op, dict[str, Any]]  # a view op and its parameters
 
@@ -490,8 +490,8 @@ def register() -> None:
     DIRECT.add(Number)
 
 
-from ..ops.create import cast as CAST  # noqa: E402
-from ..ops.create import clone as CLONE  # noqa: E402
-from ..ops.shape import expand as EXPAND  # noqa: E402
+from ...ops.create import cast as CAST  # noqa: E402
+from ...ops.create import clone as CLONE  # noqa: E402
+from ...ops.shape import expand as EXPAND  # noqa: E402
 
 register()

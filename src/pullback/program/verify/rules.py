@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import F64
-from ..errors import PullbackError
-from ..gradients import grad
-from ..modes import Switch
-from ..ops.record import Op
-from ..tensor import Tensor, wrap
-from .program import FORWARD, Instruction, Program
-from .verify_replay import as_floats, draws, replay, several
+from ...dtypes import F64
+from ...errors import PullbackError
+from ...gradients import grad
+from ...modes import Switch
+from ...ops.record import Op
+from ...tensor import Tensor, wrap
+from ..program import FORWARD, Instruction, Program
+from .replay import as_floats, draws, replay, several
 
 STEPS = 1e-5, 1e-7  # relative to the inputs' elements
 CLOSE = 1e-4  # relative difference of two slopes that are the same

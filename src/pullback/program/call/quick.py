@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, trees
-from ..errors import here
-from ..modes import CHANGES, MODES, Watched
-from ..tensor import Storage, Tensor, tick, wrap
-from .capture import Constant, Fresh, Nest
-from .places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, structure
-from .symbol import Number
+from ... import dtypes, trees
+from ...errors import here
+from ...modes import CHANGES, MODES, Watched
+from ...tensor import Storage, Tensor, tick, wrap
+from ..capture.captured import Constant, Fresh, Nest
+from ..capture.places import HOOKS, MISSING, PLAIN_TYPES, ClassItems, structure
+from ..capture.symbol import Number
 
 ARRAY = operator.attrgetter("_array")
 

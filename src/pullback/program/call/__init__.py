@@ -1,0 +1,3 @@
+"""A Program, called again and again."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""From a function to a Program."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Branches and loops inside of a step."""
+
+from __future__ import annotations
