@@ -98,7 +98,8 @@ def rank(d: np.dtype[Any]) -> int:
 @cache
 def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The smallest type that holds both, by PyTorch's table."""
-    if a == b:
+    a, b = own(a), own(b)
+    if a is b:
         return a
     if rank(a) != rank(b):
         return a if rank(a) > rank(b) else b
@@ -106,7 +107,12 @@ def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
         return F32
     if a in FLOATS:
         return a if a.itemsize > b.itemsize else b
-    return np.promote_types(a, b)
+    return own(np.promote_types(a, b))
+
+
+def own(d: np.dtype[Any]) -> np.dtype[Any]:
+    """The object that stands for a type here. NumPy has others that are equal: those of unpickled arrays, say."""
+    return dtype.by_numpy[d].numpy if d in dtype.by_numpy else d
 
 
 def scalar_dtype(value: Any) -> np.dtype[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtypes
 from ..devices import named, place_of
-from ..dtypes import FLOATS, HALVES, as_dtype, dtype, promote, result_dtype
+from ..dtypes import FLOATS, HALVES, as_dtype, dtype, own, promote, result_dtype
 from ..errors import PullbackError, ShapeError, fail
 from ..moves import move
 from ..ops.create import cast
@@ -257,7 +257,7 @@ def _layout(x: Tensor) -> tuple[Storage, Any]:
 
 
 def _rebuild_storage(array: Any) -> Storage:
-    return Storage(array)
+    return Storage(array.view(own(array.dtype)) if type(array) is np.ndarray else array)
 
 
 def _reduce_storage(self: Storage) -> Any:

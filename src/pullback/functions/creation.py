@@ -60,13 +60,14 @@ def to_array(data: Any, d: Any = None) -> np.ndarray[Any, Any]:
 
 
 def checked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Refuse the types that tensors do not have."""
-    if array.dtype not in dtype.by_numpy:
+    """Refuse the types that tensors do not have; of others, the same memory under the type's own name."""
+    known = dtype.by_numpy.get(array.dtype)
+    if known is None:
         todo = (
             "pullback does not support complex numbers yet" if array.dtype.kind == "c" else "pass numbers or booleans"
         )
         fail(DTypeError, f"can't convert data of type {array.dtype} to a tensor", todo)
-    return array
+    return array if array.dtype is known.numpy else array.view(known.numpy)
 
 
 def _holds_unknown(data: Any) -> bool:
