@@ -24,7 +24,7 @@ from ..passes import optimize
 from ..program import Program
 from .bind import Entry
 
-ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
+ENGINES = {"native": "pullback.engines.native", "numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
 LOCK = threading.RLock()  # during a capture state holds symbols; random generators are state of all threads
 KEPT = 64  # captures of one function that are kept: a step that is captured at each call must not fill the memory
 PYTORCHS = {"backend", "dynamic", "fullgraph", "mode", "options"}  # of torch.compile

@@ -1,0 +1,3 @@
+"""attention."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""control."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""convolution."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""indexing."""
+
+from __future__ import annotations

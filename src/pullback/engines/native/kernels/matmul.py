@@ -1,0 +1,3 @@
+"""matmul."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""movement."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""normalization."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""pooling."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""random."""
+
+from __future__ import annotations

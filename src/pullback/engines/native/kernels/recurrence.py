@@ -1,0 +1,3 @@
+"""recurrence."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""reductions."""
+
+from __future__ import annotations

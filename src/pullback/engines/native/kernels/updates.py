@@ -1,0 +1,3 @@
+"""updates."""
+
+from __future__ import annotations

@@ -1,0 +1,164 @@
+"""A Program as steps on places in memory: what the native engine runs, in order.
+
+Kernels (kernels/<family>.py) turn instructions into calls of C functions; elementwise instructions become loops, as many
+of them in one loop as may be; what has neither is run by NumPy, between two halves of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...program.program import Instruction, Program, Value
+from .place import ARENA, CONSTANT, INPUT, NUMBER, OUTPUT, Memory, Place, in_order, strides_of
+
+Argument = Any  # a Place, an int (a size or a stride), a float, a bool or None
+
+
+class Step:
+    """Something that is done, with the memory that it reads and writes."""
+
+    reads: Sequence[Memory] = ()
+    writes: Sequence[Memory] = ()
+    fails = False  # may it find an index out of range, or raise?
+    in_place = False  # does it read each element before it writes the one in the same place?
+    instructions: Sequence[Instruction] = ()
+
+
+class Call(Step):
+    """A call of a kernel."""
+
+    def __init__(self, family: str, function: str, arguments: Sequence[Argument], instruction: Instruction | None,
+                 writes: Sequence[Memory], fails: bool = False, in_place: bool = False) -> None:  # fmt: skip
+        self.family, self.function, self.arguments = family, function, list(arguments)
+        self.instructions = [] if instruction is None else [instruction]
+        self.writes, self.fails, self.in_place = writes, fails, in_place
+        self.reads = [x.memory for x in arguments if isinstance(x, Place)]
+
+
+class Host(Step):
+    """An instruction that NumPy runs."""
+
+    fails = True
+
+    def __init__(self, instruction: Instruction, operands: Sequence[Any], results: Sequence[Place], why: str) -> None:
+        self.instructions, self.operands, self.results, self.why = [instruction], operands, results, why
+        self.reads = [x.memory for x in operands if isinstance(x, Place)]
+        self.writes = [place.memory for place in results]
+
+
+Kernel = Callable[["Plan", Instruction], Any]
+KERNELS: dict[str, Kernel] = {}
+
+
+def kernel(*names: str) -> Callable[[Kernel], Kernel]:
+    """Enter what lowers these ops. It returns False for what it does not do (a dtype, an option)."""
+
+    def enter(function: Kernel) -> Kernel:
+        for name in names:
+            KERNELS[name] = function
+        return function
+
+    return enter
+
+
+class Plan:
+    """Steps in the making."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.steps: list[Step] = []
+        self.places: dict[Value, Place] = {}
+        self.constants: list[np.ndarray[Any, Any]] = []
+        self.report: list[tuple[Instruction, str]] = []  # what NumPy runs, and why
+        self.instruction: Instruction | None = None  # that is being lowered
+        self.safe = 0  # from this step on nothing can fail: state may be written
+        self.fresh: list[Place] = []  # results in new arrays
+        self.results: list[tuple[str, int]] = []  # where each result is: ("input" or "fresh", which)
+        self.size = 0  # of the arena
+        for k, given in enumerate(program.inputs):
+            value = given.value
+            kind = NUMBER if given.kind == "number" else INPUT
+            self.places[value] = Place(Memory(kind, value.nbytes, k), value.dtype, value.shape, elements(value))
+        for value, array in program.constants.items():
+            self.places[value] = self.constant(array, value.dtype)
+
+    def constant(self, array: Any, dtype: Any = None) -> Place:
+        """The place of an array that is known."""
+        array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
+        self.constants.append(array)
+        memory = Memory(CONSTANT, array.nbytes, len(self.constants) - 1)
+        return Place(memory, array.dtype, array.shape, in_order(array.shape))
+
+    # -- for kernels ---------------------------------------------------------------------------------------------------
+
+    def at(self, x: Value) -> Place:
+        """Where a value lies, whatever its strides."""
+        return self.places[x]
+
+    def dense(self, x: Value) -> Place:
+        """Where a value lies in order; it is copied if it does not."""
+        place = self.places[x]
+        if place.dense:
+            return place.seen(place.shape, in_order(place.shape))
+        return self.copied(place)
+
+    def copied(self, place: Place) -> Place:
+        """The same elements, in order."""
+        from .loops import copy
+
+        made = self.scratch(place.shape, place.dtype)
+        self.add(copy(place, made, self.instruction))
+        return made
+
+    def out(self, value: Value, dense: bool = False) -> Place:
+        """New memory for a result; in order if asked for, else as the value lies in NumPy."""
+        strides = in_order(value.shape) if dense else strides_of(value)
+        place = self.places[value] = Place(Memory(ARENA, value.nbytes), value.dtype, value.shape, strides)
+        return place
+
+    def scratch(self, shape: Sequence[int], dtype: Any) -> Place:
+        """Memory that only the steps now being made use."""
+        shape, dtype = tuple(shape), np.dtype(dtype)
+        memory = Memory(ARENA, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        return Place(memory, dtype, shape, in_order(shape))
+
+    def call(self, family: str, function: str, *arguments: Argument, writes: Sequence[Place], fails: bool = False,
+             in_place: bool = False) -> None:  # fmt: skip
+        """A call of c/<family>.c's function(T *t, arguments...)."""
+        made = Call(family, function, arguments, self.instruction, [place.memory for place in writes], fails, in_place)
+        self.add(made)
+
+    def add(self, step: Step) -> None:
+        self.steps.append(step)
+
+    # -- the whole Program ---------------------------------------------------------------------------------------------
+
+    def lower(self, instruction: Instruction) -> None:
+        """Make an instruction's steps."""
+        self.instruction = instruction
+        known = len(self.steps), len(self.constants)
+        function = KERNELS.get(instruction.op.name)
+        why = "it has no kernel"
+        if function is not None:
+            if function(self, instruction) is not False:
+                return
+            del self.steps[known[0] :], self.constants[known[1] :]
+            why = "its kernel does not do these dtypes or options"
+        self.on_host(instruction, why)
+
+    def on_host(self, instruction: Instruction, why: str) -> None:
+        operands = [self.places[x] if type(x) is Value else x for x in instruction.inputs]
+        results = [self.out(value) for value in instruction.outputs]
+        self.report.append((instruction, why))
+        self.add(Host(instruction, operands, results, why))
+
+
+def elements(value: Value) -> tuple[int, ...]:
+    """An input's strides, in elements."""
+    return tuple([s // value.dtype.itemsize for s in value.strides])
+
+
+__all__ = ["INPUT", "KERNELS", "NUMBER", "OUTPUT", "Call", "Host", "Plan", "Step", "kernel"]
