@@ -63,7 +63,11 @@ def program_of(some: Sequence[Case]) -> tuple[Program, list[Any]]:
 def check(names: Iterable[str], dtypes: Sequence[Any] = (None, F32, F16, BF16), host: bool = True,
           tolerance: dict[str, float] | None = None) -> engine.Executable:  # fmt: skip
     """Native and NumPy agree on all samples; unless `host`, none of them may be run by NumPy."""
-    some = [c for dtype in dtypes for c in cases(names, dtype)]
+    return agree([c for dtype in dtypes for c in cases(names, dtype)], host, tolerance)
+
+
+def agree(some: Sequence[Case], host: bool = True, tolerance: dict[str, float] | None = None) -> engine.Executable:
+    """The same of any cases."""
     program, arrays = program_of(some)
     made = engine.build(program)
     if not host:
@@ -76,6 +80,7 @@ def check(names: Iterable[str], dtypes: Sequence[Any] = (None, F32, F16, BF16), 
             piece.threads = 2
     again = made(arrays)
     at = 0
+    assert len(results) == sum(len(case.expected) for case in some)
     for case in some:
         for expected in case.expected:
             got, twice = results[at], again[at]
@@ -98,4 +103,4 @@ def close(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], what: str, tolerance
     np.testing.assert_allclose(y[finite], x[finite], rtol=0, atol=tolerance[a.dtype.name] * scale, err_msg=what)
 
 
-__all__ = ["Sample", "cases", "check"]
+__all__ = ["Case", "Sample", "agree", "cases", "check"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RangeError, fail
+from ...errors import PullbackError, RangeError, fail
 from ...program.program import Program, Value
+from ..numpy.threads import cores
 from . import build as builder
 from .lower import lower
 from .place import ALIGNMENT, ARENA, CONSTANT, INPUT, NUMBER, OUTPUT, Place, fills
@@ -18,7 +19,7 @@ from .plan import Host, Plan
 from .source import Source, write
 
 DONE, OTHER_LAYOUT = -1, -2
-threads: int | None = None
+WORTHWHILE = 60  # microseconds of work: for less, a second thread is not woken
 
 
 class Table(ctypes.Structure):
@@ -38,9 +39,8 @@ class Executable:
         self.program = program
         self.plan = plan = lower(program)
         self.source = source = write(plan)
-        for family in source.families:
-            builder.library(family)
-        self.library = ctypes.CDLL(str(builder.built(source.text)))
+        self.library = builder.load(source.families, source.text)
+        self.threads = 1 if microseconds(plan) < WORTHWHILE else cores()
         self.lock = threading.Lock()
         self.arena = aligned(plan.size)
         self.numbers = [k for k, given in enumerate(program.inputs) if given.kind == "number"]
@@ -86,9 +86,11 @@ class Executable:
 
     def fault(self, step: int, index: int) -> None:
         """An index was out of range; no state has been written."""
-        instruction = self.plan.steps[step].instructions[0]
+        instruction, complaint = self.plan.steps[step].instructions[0], self.plan.steps[step].complaint
         line = instruction.line
         where = f"\n  at {line}: {line.text}" if line else ""
+        if complaint is not None:
+            fail(PullbackError, complaint[0] + where, complaint[1])
         fail(RangeError, f"{instruction.op.name}: index {index} is out of range{where}",
              "every index must lie in the dimension that it indexes: print its largest and smallest")  # fmt: skip
 
@@ -102,7 +104,7 @@ class Executable:
         for name, x in self.pieces.items():
             setattr(t, name, x.ctypes.data if isinstance(x, np.ndarray) else x)
         t.step = ctypes.cast(self.library[function], ctypes.c_void_p)
-        t.threads = threads or 1
+        t.threads = self.threads
         return t
 
     def array(self, place: Place, inputs: Sequence[Any], outputs: Sequence[Any]) -> np.ndarray[Any, Any]:
@@ -132,6 +134,13 @@ class Executable:
         made = i.op(*operands, **i.params)
         for place, x in zip(step.results, made if type(made) is tuple else (made,), strict=True):
             self.array(place, inputs, outputs)[...] = x
+
+
+def microseconds(plan: Plan) -> float:
+    """About how long the steps take: 20 operations or 8 bytes in a nanosecond."""
+    flops = sum(i.flops for step in plan.steps for i in step.instructions)
+    moved = sum(memory.nbytes for step in plan.steps for memory in (*step.reads, *step.writes))
+    return flops / 20e3 + moved / 8e3
 
 
 def tables(plan: Plan, source: Source, arena: Any, cells: Any) -> dict[str, Any]:

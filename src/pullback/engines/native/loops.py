@@ -10,7 +10,7 @@ import numpy as np
 
 from ...dtypes import BF16, F16, F32, F64
 from ...program.program import Instruction, Shape
-from .place import Place
+from .place import ARENA, Place
 from .plan import Step
 
 C = {F32: "float", F64: "double", F16: "f16", BF16: "bf16"} | {
@@ -44,6 +44,15 @@ class Loop(Step):
         self.instructions = list(instructions)
         self.reads = [load.place.memory for load in self.loads]
         self.writes = [store.place.memory for store in self.stores]
+
+    @property
+    def idle(self) -> bool:
+        """Does it only copy what is there already, as state that is written in part?"""
+        if self.lines or [x.name for x in self.loads] != [x.name for x in self.stores]:
+            return False
+        a, b = self.loads[0].place, self.stores[0].place
+        same = a.memory is b.memory or (a.memory.kind == b.memory.kind != ARENA and a.memory.index == b.memory.index)
+        return same and (a.offset, a.strides, a.shape) == (b.offset, b.strides, b.shape)
 
     def source(self, name: str) -> tuple[str, list[Any]]:
         """The C function, whose text does not depend on sizes, and its arguments."""

@@ -7,15 +7,18 @@ from typing import Any
 from ...program.program import Program, Value
 from . import kernels as kernels
 from .arena import lay_out
+from .expand import expand
 from .expressions import is_loop, line_of
 from .fuse import Group, fuse
-from .loops import Load, Loop, Store, copy, kind
+from .kernels.movement import copying as copy
+from .loops import Load, Loop, Store, kind
 from .place import ARENA, OUTPUT, Memory, Place, strides_of
 from .plan import Host, Plan
 
 
 def lower(program: Program) -> Plan:
     """All steps of a Program, in places."""
+    program = expand(program)
     plan = Plan(program)
     groups = fuse(program, is_loop, lambda i: i.op.view)
     needed = wanted(program, groups)

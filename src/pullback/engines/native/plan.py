@@ -23,6 +23,7 @@ class Step:
     reads: Sequence[Memory] = ()
     writes: Sequence[Memory] = ()
     fails = False  # may it find an index out of range, or raise?
+    complaint: tuple[str, str] | None = None  # what is wrong then, and what to do, if it is not an index
     in_place = False  # does it read each element before it writes the one in the same place?
     instructions: Sequence[Instruction] = ()
 
@@ -78,6 +79,8 @@ class Plan:
         self.fresh: list[Place] = []  # results in new arrays
         self.results: list[tuple[str, int]] = []  # where each result is: ("input" or "fresh", which)
         self.size = 0  # of the arena
+        self.used = {v for i in program.instructions for v in i.values} | set(program.results)
+        self.kept: dict[Any, Sequence[Place]] = {}  # what a forward kernel leaves for that of its gradient
         for k, given in enumerate(program.inputs):
             value = given.value
             kind = NUMBER if given.kind == "number" else INPUT
@@ -107,10 +110,10 @@ class Plan:
 
     def copied(self, place: Place) -> Place:
         """The same elements, in order."""
-        from .loops import copy
+        from .kernels.movement import copying
 
         made = self.scratch(place.shape, place.dtype)
-        self.add(copy(place, made, self.instruction))
+        self.add(copying(place, made, self.instruction))
         return made
 
     def out(self, value: Value, dense: bool = False) -> Place:

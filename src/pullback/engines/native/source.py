@@ -63,6 +63,8 @@ def write(plan: Plan) -> Source:
             continue
         if k == plan.safe and plan.safe > 0 and lines:
             lines.append("    if (pb_faulty(t)) return; // from here on state is written")
+        if isinstance(step, Loop) and step.idle:
+            continue
         lines.extend(f"    // {text}" for text in comments(step))
         if isinstance(step, Loop):
             text, given = step.source("@")

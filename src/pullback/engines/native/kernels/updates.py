@@ -1,3 +1,1 @@
-"""updates."""
-
-from __future__ import annotations
+"""The updates of SGD and Adam are loops: see expand.py."""
