@@ -10,6 +10,9 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 ALL := .venv-all/bin
 
+# Tests run on all cores; ARGS comes after it, so `make test ARGS="-n 0 -k conv"` runs in one process.
+CORES := -n auto --maxprocesses 4
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -23,10 +26,10 @@ train: .venv/.stamp-train ## train a small network on handwritten digits
 	$(BIN)/python examples/train_digits.py
 
 test: .venv/.stamp-dev ## run the fast tests; needs neither PyTorch nor JAX
-	$(BIN)/python -m pytest -m "not slow and not parity" $(ARGS)
+	$(BIN)/python -m pytest $(CORES) -m "not slow and not parity" $(ARGS)
 
 test-all: lint types layers goldens-check .venv-all/.stamp ## run every check and every test, against PyTorch and JAX
-	$(ALL)/python -m pytest $(ARGS)
+	$(ALL)/python -m pytest $(CORES) $(ARGS)
 
 goldens: .venv-all/.stamp ## write tests/goldens anew from PyTorch
 	$(ALL)/python tests/goldens/make.py

@@ -3,6 +3,7 @@ beside each other do not wait for one another's threads."""
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -13,3 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """What loads JAX comes last: from then on JAX warns of every fork, and data loaders fork."""
     items.sort(key=lambda item: any(part in str(item.path) for part in ("jax", "xla", "test_docs")))
+
+
+def pytest_collection_finish(session: Any) -> None:
+    """A capture looks at all objects there are. Tens of thousands of tests are no part of any step."""
+    gc.collect()
+    gc.freeze()

@@ -21,6 +21,8 @@ def total(before: Any, g: Any) -> Any:
     """Fan-out: the cotangents that reach an edge add up; in place, if the sum so far is nobody else's."""
     if sys.getrefcount(before) > ALONE or type(before) is not np.ndarray or before.base is not None:
         return add(before, g)
+    if not before.flags.c_contiguous and before.strides != g.strides:  # the sum may have to lie in memory otherwise
+        return add(before, g)
     add.into(before, before, g)
     return before
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Changes:
     """Counts changes of what a captured step takes for granted: flags, and which tensors a module has."""
 
     count = 0
+    names: ClassVar[set[str]] = set()  # of attributes that some captured step depends on
 
 
 CHANGES = Changes()

@@ -259,7 +259,7 @@ def refresh(x: Tensor) -> None:
     y = attach(wrap(x._base._array), e)
     with enable_grad():
         for op, params in x._path:
-            y = apply(op, (y,), params)
+            y = op(y, **params)
     x._node, x._seen = y._node, x._storage.version
     follow(x)
 

@@ -60,6 +60,12 @@ MISTAKES = {
     "targets must be classes from 0 to 2": "nn.CTCLoss()(torch.zeros(4, 1, 3), torch.tensor([[3]]), (4,), (1,))",
     "as many as target_lengths add up to": "nn.CTCLoss()(torch.zeros(4, 1, 3), torch.tensor([1, 1]), (4,), (1,))",
     "ignore_index is not supported": "nn.CrossEntropyLoss(ignore_index=0)(torch.zeros(2, 3), torch.ones(2, 3))",
+    r"batch_norm\(\): argument 'eps' must be float, not NoneType": "nn.BatchNorm2d(3, eps=None)(x4)",
+    r"layer_norm\(\): argument 'eps' must be float": "nn.LayerNorm(4, eps=None)(x4)",
+    r"group_norm\(\): argument 'eps' must be float": "nn.GroupNorm(3, 3, eps=None)(x4)",
+    r"instance_norm\(\): argument 'eps' must be float": "nn.InstanceNorm2d(3, eps=None)(x4)",
+    r"normalize\(\): argument 'eps' must be float": "nn.functional.normalize(x4, eps=None)",
+    r"rms_norm\(\): argument 'eps' must be float, not str": "nn.RMSNorm(4, eps='small')(x4)",
     "either both be None or neither": "nn.functional.batch_norm(x4, torch.zeros(3), None, training=True)",
     "no gradient": "nn.CrossEntropyLoss(torch.ones(3, requires_grad=True))(torch.zeros(2, 3), torch.tensor([0, 1]))",
 }  # fmt: skip

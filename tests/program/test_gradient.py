@@ -17,7 +17,7 @@ from pullback.modes import MODES
 from pullback.ops.arithmetic import mul
 from pullback.ops.pointwise import exp
 from pullback.program import Program
-from pullback.program.capture.gradient import ProgramNode, pullback_of
+from pullback.program.capture.gradient import ProgramNode, Ways, pullback_of
 from pullback.program.capture.recorder import Recorder
 from pullback.program.capture.replay import replay
 from pullback.program.program import BACKWARD, FORWARD
@@ -189,13 +189,13 @@ def test_numbers_that_differ_from_call_to_call() -> None:
 def test_one_node_for_a_whole_program() -> None:
     program, arrays = captured(lambda x, w: (torch.tanh(x @ w), (x * x).sum()), data(2, 3), data(3, 3))
     wanted = list(range(len(program.inputs)))
-    pair = pullback_of(program, wanted)
+    ways = Ways(pair := pullback_of(program, wanted), Interpreter)
 
     def run(arrays: Sequence[Any]) -> list[torch.Tensor]:
         xs = [torch.tensor(x).requires_grad_() for x in arrays]
         out = Interpreter(pair.forward)(arrays)
         n = len(program.outputs)
-        node = ProgramNode(program, pair, wanted, [edge(x) for x in xs], arrays, out[n:], Interpreter(pair.backward))
+        node = ProgramNode(program, ways, wanted, [edge(x) for x in xs], arrays, out[n:])
         ys = [wrap(y) for y in out[:n]]
         node.hang(ys)
         return [*xs, *ys]

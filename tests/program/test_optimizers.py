@@ -136,7 +136,7 @@ def scheduled(case: str) -> Callable[[], Any]:
 @pytest.mark.parametrize("case", SCHEDULES)
 def test_each_schedule_steps_after_each_run(case: str) -> None:
     """The rates that it sets are read before the next: no step is captured anew for them."""
-    together(scheduled(case), batches(14), captures=1 if "(adam" in case else 2)  # SGD's first step has no momenta
+    together(scheduled(case), batches(14), captures=1)
 
 
 @pytest.mark.parametrize("case", METRICS)
@@ -157,4 +157,4 @@ def test_a_schedule_that_reads_the_loss(case: str) -> None:
 
         return state, whole
 
-    together(make, batches(14), captures=2)
+    together(make, batches(14), captures=1)

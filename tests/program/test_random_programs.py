@@ -13,7 +13,7 @@ from tests.random_programs.test_expressions import gradients
 import pullback
 
 FEW = settings(derandomize=True, deadline=None, max_examples=150)
-MANY = settings(derandomize=True, deadline=None, max_examples=3000)
+MANY = settings(derandomize=True, deadline=None, max_examples=600)
 
 
 class Captured:

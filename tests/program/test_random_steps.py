@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import pullback as torch
 from pullback import nn
 
-FEW = settings(derandomize=True, deadline=None, max_examples=10)
-MANY = settings(derandomize=True, deadline=None, max_examples=150)
+FEW = settings(derandomize=True, deadline=None, max_examples=6)
+MANY = settings(derandomize=True, deadline=None, max_examples=40)
 
 GAIN = {"eager": 1.0, "compiled": 1.0}  # a global that the steps read
 

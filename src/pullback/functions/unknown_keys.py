@@ -13,10 +13,10 @@ from ..errors import PullbackError, RangeError, fail
 from ..modes import MODES
 from ..ops import indexing as ops
 from ..ops.compare import where
-from ..ops.create import cast
+from ..ops.create import cast, full_like
 from ..ops.record import normal_dim
 from ..ops.shape import expand, reshape
-from ..tensor import Tensor
+from ..tensor import Tensor, look_through
 from ..views import update
 
 ALL = slice(None)
@@ -33,19 +33,35 @@ def is_mask(k: Any) -> bool:
     return isinstance(k, Tensor) and k._array.dtype.name in ("bool", "uint8")
 
 
+class At:
+    """The view op of x[:, index]."""
+
+    name = "select_at"
+
+    def __init__(self, x: Tensor, dim: int, index: Tensor) -> None:
+        self.shape, self.dim = x._array.shape, dim
+        self.index: Any = reshape(index._array, shape=(1,)).copy()  # as it is now
+
+    def __call__(self, x: Any) -> Any:
+        taken = ops.take_at(x, self.index, dims=(self.dim,))
+        return reshape(taken, shape=(*self.shape[: self.dim], *self.shape[self.dim + 1 :]))
+
+    def put(self, x: Any, new: Any) -> Any:
+        """x with `new` in that place."""
+        line = reshape(new, shape=(*self.shape[: self.dim], 1, *self.shape[self.dim + 1 :]))
+        return ops.put_at(x, self.index, line, dims=(self.dim,))
+
+    def pull_view(self, g: Any, shape: Any, params: Any) -> Any:
+        """g in that place, 0 elsewhere."""
+        return self.put(full_like(g, value=0.0, shape=shape), g)
+
+
 def select_at(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """x[:, index] as a view."""
-    shape = x._array.shape
-    d = normal_dim(dim, len(shape))
-    at: Any = reshape(index._array, shape=(1,)).copy()  # the index as it is now
-    inner, line = (*shape[:d], *shape[d + 1 :]), (*shape[:d], 1, *shape[d + 1 :])
-    y: Tensor = reshape(ops.take_at(x, at, dims=(d,)), shape=inner)
-    y._array = x._array.part(
-        lambda whole: reshape(ops.take_at(whole, at, dims=(d,)), shape=inner),
-        lambda whole, new: ops.put_at(whole, at, reshape(new, shape=line), dims=(d,)),
-    )
-    y._storage, y._seen = x._storage, x._storage.version
-    y._base, y._path = x if x._base is None else x._base, None
+    at = At(x, normal_dim(dim, x._array.ndim), index)
+    y: Tensor = at(x)
+    y._array = x._array.part(at, at.put)
+    look_through(x, y, at, {})
     return y
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any, Self
 
 from ..dtypes import dtype
@@ -85,7 +86,10 @@ class Module(Stateful):
     # -- attributes ------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        CHANGES.count += 1
+        old = vars(self).get(name, self)
+        counter = type(value) in (int, float) and type(old) is type(value) and name not in CHANGES.names
+        if old is not value and not counter:  # a number that no captured step reads may change as it likes
+            CHANGES.count += 1
         table = _kind(value)
         if table is None:
             held = self._holder(name)
@@ -268,7 +272,7 @@ class Module(Stateful):
 
     def _at(self, table: str, what: str, target: str) -> Any:
         path, _, name = target.rpartition(".")
-        found = vars(self.get_submodule(path))[table].get(name)
+        found = getattr(self.get_submodule(path), table).get(name)
         if found is None:
             raise AttributeError(f"{type(self).__name__} has no {what} {target!r}")
         return found
@@ -308,6 +312,13 @@ class Module(Stateful):
                 p.grad = None
             elif p.grad is not None:
                 p.grad.detach_().zero_()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """From now on this module's forward runs compiled; the arguments are those of compile()."""
+        from ..program import compile
+
+        vars(self)["forward"] = compile(MethodType(type(self).forward, self), *args, **kwargs)
+        CHANGES.count += 1
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Every parameter, its gradient, and every buffer becomes fn of it, and stays the same object."""

@@ -261,7 +261,7 @@ def silu_slope(g: Any, x: Any) -> Any:
 silu_backward = op(
     "silu_backward", "g s (1 + x (1 - s)), s = sigmoid(x)", inputs="g x",
     torch="torch.autograd.grad(F.silu(x), x, g, create_graph=True)",
-    numpy=_silu_backward, infer=elementwise, dtypes=promoting, flops=per_element(8),
+    numpy=_silu_backward, infer=elementwise, dtypes=promoting, ordered=True, flops=per_element(8),
     decompose=silu_slope,
     samples=slopes(),
 )  # fmt: skip
@@ -339,14 +339,14 @@ def gelu_in_ops(x: Any, approximate: str) -> Any:
 gelu_backward = op(
     "gelu_backward", "g (Phi(x) + x phi(x)), or that of the approximation", inputs="g x",
     torch="torch.ops.aten.gelu_backward(g, x, approximate=approximate)",
-    numpy=_gelu_backward, infer=elementwise, dtypes=promoting, flops=per_element(25),
+    numpy=_gelu_backward, infer=elementwise, dtypes=promoting, ordered=True, flops=per_element(25),
     decompose=gelu_slope,
     samples=lambda: [*slopes(approximate="none")(), *slopes(approximate="tanh")()],
 )  # fmt: skip
 
 gelu = op(
     "gelu", "x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2", inputs="x", torch="F.gelu(x, approximate=approximate)",
-    numpy=_gelu, infer=elementwise, dtypes=floats_only, flops=per_element(20),
+    numpy=_gelu, infer=elementwise, dtypes=floats_only, ordered=True, flops=per_element(20),
     vjp={"x": lambda g, x, approximate: gelu_backward(g, x, approximate=approximate)},
     decompose=gelu_in_ops,
     samples=lambda: [

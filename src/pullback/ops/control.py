@@ -55,14 +55,19 @@ def specs(body: Any, length: Sequence[Shape] = ()) -> list[Spec]:
 # -- a number of steps -------------------------------------------------------------------------------------------------
 
 
-def _loop_specs(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False) -> Any:
+def _loop_specs(
+    *arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False, start: int = 0
+) -> Any:
     kept = len(body.outputs) - carries
     return one_or_all(specs(body, [()] * carries + [(length,)] * kept))
 
 
-def _loop_steps(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False) -> Any:
+def _loop_steps(
+    *arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False, start: int = 0
+) -> Any:
     """Step by step, with ops."""
     carry, xs, fixed = arrays[:carries], arrays[carries : carries + rows], arrays[carries + rows :]
+    xs = tuple([part(x, start, length) for x in xs])
 
     def step(carry: Any, x: Any) -> Any:
         out = PLAY[0](body, [*carry, *x, *fixed])
@@ -72,13 +77,18 @@ def _loop_steps(*arrays: Any, body: Any, length: int, carries: int, rows: int, r
     return one_or_all([*[clone(c) for c in last], *ys])
 
 
-def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False) -> Any:
+def part(x: Any, start: int, length: int) -> Any:
+    """`length` places of x's first dimension."""
+    return x if x.shape[0] == length else slice_(x, key=(slice(start, start + length),))
+
+
+def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False, start: int = 0) -> Any:
     """The same, with each y put where it belongs."""
     carry, xs, fixed = arrays[:carries], arrays[carries : carries + rows], arrays[carries + rows :]
     ys = [np.empty((length, *y.shape), y.dtype) for y in body.outputs[carries:]]
     play = PLAY[0]
     for t in builtins.reversed(range(length)) if reverse else range(length):
-        out = play(body, [*carry, *[slice_(x, key=(t,)) for x in xs], *fixed])
+        out = play(body, [*carry, *[slice_(x, key=(start + t,)) for x in xs], *fixed])
         carry = tuple(out[:carries])
         for y, part in zip(ys, out[carries:], strict=True):
             y[t] = part
@@ -86,7 +96,7 @@ def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse
 
 
 loop = control(
-    "loop", "carry, y[t] = body(carry, x[t], fixed) for each t", numpy=_loop, infer=_loop_specs, decompose=_loop_steps,
+    "loop", "carry, y[t] = body(carry, x[start + t], fixed) for each t", numpy=_loop, infer=_loop_specs, decompose=_loop_steps,
 )  # fmt: skip
 
 

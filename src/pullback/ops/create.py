@@ -25,6 +25,7 @@ clone = op(
 cast = op(
     "cast", "x in another dtype", inputs="x", torch="x.to(getattr(torch, dtype.name))",
     numpy=lambda x, dtype: x.astype(dtype), infer=lambda x, dtype: Spec(x.shape, np.dtype(dtype)), dtypes=per_input,
+    ordered=False,
     vjp={"x": lambda g, x_dtype: cast(g, dtype=x_dtype)},
     samples=lambda: [
         Sample((randn(3, 4),), {"dtype": F32}),

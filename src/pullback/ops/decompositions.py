@@ -148,7 +148,7 @@ def _systems(make: Callable[..., Any], **params: Any) -> list[Sample]:
 
 solve: Op = op(
     "solve", "a^-1 b", inputs="a b", torch="torch.linalg.solve(a, b)", broadcasts=True,
-    numpy=_solve, infer=_product_shape, dtypes=full_precision, flops=cubic(2 / 3),
+    numpy=_solve, infer=_product_shape, dtypes=full_precision, ordered=True, flops=cubic(2 / 3),
     vjp_all=_pull_solve,
     samples=lambda: _systems(regular),
 )  # fmt: skip
@@ -184,6 +184,7 @@ solve_triangular: Op = op(
     "solve_triangular", "a^-1 b, of a only the upper (lower) triangle", inputs="a b", broadcasts=True,
     torch="torch.linalg.solve_triangular(a, b, upper=upper, unitriangular=unitriangular)",
     numpy=_solve_triangular, infer=lambda a, b, upper, unitriangular=False: _product_shape(a, b), dtypes=full_precision,
+    ordered=True,
     flops=lambda arrays, params, out: arrays[0].shape[-1] * math.prod(out.shape),
     vjp_all=_pull_solve_triangular,
     samples=lambda: [

@@ -163,7 +163,7 @@ put_at = op(
     "put_at", "x, but out[..., index, ...] = values (accumulate: += values)", inputs="x index values",
     torch=f"x.flatten().index_put((torch.arange(x.numel()).view(x.shape){KEY},), values, accumulate).view(x.shape)",
     numpy=_put_at, infer=lambda x, index, values, dims, accumulate=False, wrap=True: Spec(x.shape, x.dtype),
-    dtypes=arithmetic,
+    dtypes=arithmetic, ordered=True,
     flops=lambda arrays, params, out:
         math.prod(region(arrays[0].shape, arrays[1].shape, params["dims"])) if params.get("accumulate") else 0,
     broadcasts=True,

@@ -294,7 +294,7 @@ def _tanh_backward(g: Any, out: Any) -> Any:
 
 tanh_backward = op(
     "tanh_backward", "g (1 - out^2)", inputs="g out", torch="torch.ops.aten.tanh_backward(g, out)",
-    numpy=_tanh_backward, infer=elementwise, dtypes=promoting, flops=per_element(3),
+    numpy=_tanh_backward, infer=elementwise, dtypes=promoting, ordered=True, flops=per_element(3),
     decompose=lambda g, out: mul(g, sub(1, square(out))),
     samples=lambda: [
         Sample((randn(3, 4), between(-1, 1, 3, 4))),
@@ -372,7 +372,7 @@ rad2deg = op(
 
 erf = op(
     "erf", "2 / sqrt(pi) integral from 0 to x of e^(-t^2)", inputs="x", torch="torch.erf(x)",
-    numpy=special.erf, infer=elementwise, dtypes=floating, flops=per_element(20),
+    numpy=special.erf, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(20),
     vjp={"x": lambda g, x: mul(g, mul(exp(neg(square(x))), 2 / math.sqrt(math.pi)))},
     samples=lambda: [*unary()(), Sample((4 * randn(20, 10),), note="many"),
         Sample((randn(20, 10, dtype=F32),), note="many, float32")],
@@ -380,28 +380,28 @@ erf = op(
 
 erfc = op(
     "erfc", "1 - erf(x)", inputs="x", torch="torch.erfc(x)",
-    numpy=special.erfc, infer=elementwise, dtypes=floating, flops=per_element(20),
+    numpy=special.erfc, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(20),
     vjp={"x": lambda g, x: mul(g, mul(exp(neg(square(x))), -2 / math.sqrt(math.pi)))},
     samples=unary(),
 )  # fmt: skip
 
 erfinv = op(
     "erfinv", "the y with erf(y) = x", inputs="x", torch="torch.erfinv(x)",
-    numpy=special.erfinv, infer=elementwise, dtypes=floating, flops=per_element(60),
+    numpy=special.erfinv, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(60),
     vjp={"x": lambda g, out: mul(g, mul(exp(square(out)), math.sqrt(math.pi) / 2))},
     samples=unary(_inside, special=(nan, inf, -1.0, 1.0, 0.0, -0.0, 2.0)),
 )  # fmt: skip
 
 lgamma = op(
     "lgamma", "log |gamma(x)|", inputs="x", torch="torch.lgamma(x)",
-    numpy=special.lgamma, infer=elementwise, dtypes=floating, flops=per_element(60),
+    numpy=special.lgamma, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(60),
     vjp={"x": lambda g, x: mul(g, digamma(x))},
     samples=unary(positive, special=(nan, inf, -inf, 0.0, -1.5, 12.5, 300.0, 1e-9)),
 )  # fmt: skip
 
 digamma: Op = op(
     "digamma", "d/dx log gamma(x)", inputs="x", torch="torch.digamma(x)",
-    numpy=special.digamma, infer=elementwise, dtypes=floating, flops=per_element(60),
+    numpy=special.digamma, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(60),
     vjp={"x": lambda g, x: mul(g, polygamma(x, n=1))},
     samples=unary(positive, special=(nan, inf, -1.5, 12.5, 300.0, 1e-9)),
 )  # fmt: skip
@@ -409,6 +409,7 @@ digamma: Op = op(
 polygamma: Op = op(
     "polygamma", "the n-th derivative of digamma", inputs="x", torch="torch.polygamma(n, x)",
     numpy=lambda x, n: special.polygamma(x, n) if n else special.digamma(x), infer=elementwise, dtypes=floating,
+    ordered=True,
     flops=per_element(60),
     vjp={"x": lambda g, x, n: mul(g, polygamma(x, n=n + 1))},
     samples=lambda: [*unary(positive, special=(nan, 0.0, -1.5, 12.5, 300.0), n=1)(), Sample((positive(5),), {"n": 2}),
@@ -431,7 +432,7 @@ def _sigmoid_backward(g: Any, out: Any) -> Any:
 
 sigmoid_backward = op(
     "sigmoid_backward", "g out (1 - out)", inputs="g out", torch="torch.ops.aten.sigmoid_backward(g, out)",
-    numpy=_sigmoid_backward, infer=elementwise, dtypes=promoting, flops=per_element(3),
+    numpy=_sigmoid_backward, infer=elementwise, dtypes=promoting, ordered=True, flops=per_element(3),
     decompose=lambda g, out: mul(g, mul(sub(1, out), out)),
     samples=tanh_backward.samples,
 )  # fmt: skip
@@ -535,7 +536,7 @@ def _nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: f
 
 nan_to_num = op(
     "nan_to_num", "x with numbers for nan, inf and -inf", inputs="x", torch="torch.nan_to_num(x, nan, posinf, neginf)",
-    numpy=_nan_to_num, infer=elementwise, dtypes=per_input,
+    numpy=_nan_to_num, infer=elementwise, dtypes=per_input, ordered=True,
     vjp={"x": lambda g, x: where(isfinite(x), g, 0.0)},
     samples=lambda: [*unary()(), *unary(nan=1.0, posinf=9.0, neginf=-9.0)(),
         Sample((integers(0, 4, 3),), smooth=False, note="integers")],

@@ -13,7 +13,8 @@ nothing else is kept.
 
 What else a record may say: `vjp_all`, one rule that returns the cotangents of all inputs; `decompose`, the op composed
 of others (its pullback too, if there is no rule); `view` or `views`, that results share the input's memory;
-`broadcasts`, that inputs may have been broadcast, which the tape then undoes; `in_place`, the same for many rows of
+`broadcasts`, that inputs may have been broadcast, which the tape then undoes; `ordered`, that results lie in memory in
+order whatever the inputs do (those of elementwise ops lie as the inputs do); `in_place`, the same for many rows of
 inputs at once, written over the first of them; `zeros=False`, that the rule of an op of several results takes None as
 the cotangent of one that nothing was made of.
 
@@ -116,6 +117,7 @@ class Op:
         self.views: Callable[..., Any] | None = fields.pop("views", None)
         self.view: bool = fields.pop("view", self.views is not None)
         self.broadcasts: bool = fields.pop("broadcasts", self.infer in (elementwise, comparison))
+        self.ordered: bool = fields.pop("ordered", not (self.broadcasts or self.view))
         self.zeros: bool = fields.pop("zeros", True)
         self.decompose: Callable[..., Any] | None = fields.pop("decompose", None)
         self.in_place: Callable[..., Any] | None = fields.pop("in_place", None)
@@ -182,6 +184,10 @@ class Op:
             explain(self, given, params, error)
         if type(out) is not np.ndarray:
             out = _finish(out, None)
+            if self.ordered and type(out) is tuple:
+                out = tuple([np.ascontiguousarray(x) if x.ndim else x for x in out])
+        elif self.ordered and not out.flags.c_contiguous:
+            out = np.ascontiguousarray(out)
         for watch in WATCHERS:
             watch(self, arrays, params, out)
         return out

@@ -33,7 +33,7 @@ entr = op(
 
 erfcx: Op = op(
     "erfcx", "e^(x^2) erfc(x)", inputs="x", torch="torch.special.erfcx(x)",
-    numpy=special.erfcx, infer=elementwise, dtypes=floating, flops=per_element(30),
+    numpy=special.erfcx, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(30),
     vjp={"x": lambda g, x, out: mul(g, sub(mul(mul(x, out), 2.0), 2 / math.sqrt(math.pi)))},
     samples=lambda: [*unary(special=(nan, inf, -inf, 0.0, -30.0))(),
         Sample((np.array([-5.0, -1.0, 0.45, 0.55, 3.0, 27.0, 29.0, 1e3]),), smooth=False, note="far")],
@@ -41,14 +41,15 @@ erfcx: Op = op(
 
 ndtr = op(
     "ndtr", "the normal distribution function, (1 + erf(x / sqrt 2)) / 2", inputs="x", torch="torch.special.ndtr(x)",
-    numpy=lambda x: special.erfc(x * -math.sqrt(0.5)) / 2, infer=elementwise, dtypes=floating, flops=per_element(20),
+    numpy=lambda x: special.erfc(x * -math.sqrt(0.5)) / 2, infer=elementwise, dtypes=floating,
+    ordered=True, flops=per_element(20),
     vjp={"x": lambda g, x: mul(g, mul(exp(mul(square(x), -0.5)), 1 / math.sqrt(2 * math.pi)))},
     samples=unary(),
 )  # fmt: skip
 
 log_ndtr = op(
     "log_ndtr", "log ndtr(x), without underflow", inputs="x", torch="torch.special.log_ndtr(x)",
-    numpy=special.log_ndtr, infer=elementwise, dtypes=floating, flops=per_element(40),
+    numpy=special.log_ndtr, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(40),
     # d log ndtr(x) = sqrt(2 / pi) / erfcx(-x / sqrt 2) dx
     vjp={"x": lambda g, x: mul(g, div(math.sqrt(2 / math.pi), erfcx(mul(x, -math.sqrt(0.5)))))},
     samples=lambda: [*unary(special=(nan, inf, 0.0))(),
@@ -57,7 +58,7 @@ log_ndtr = op(
 
 ndtri = op(
     "ndtri", "the y with ndtr(y) = x", inputs="x", torch="torch.special.ndtri(x)",
-    numpy=special.ndtri, infer=elementwise, dtypes=floating, flops=per_element(150),
+    numpy=special.ndtri, infer=elementwise, dtypes=floating, ordered=True, flops=per_element(150),
     vjp={"x": lambda g, out: mul(g, mul(exp(mul(square(out), 0.5)), math.sqrt(2 * math.pi)))},
     samples=lambda: [*unary(_within, special=(nan, 0.0, 1.0, -0.1, 1.1))(),
         Sample((np.array([1e-30, 1e-9, 1e-3, 0.5, 0.999]),), smooth=False, note="far")],
@@ -76,7 +77,7 @@ def _pull_bessel(g: Any, x: Any, out: Any, n: int, scaled: bool) -> Any:
 bessel: Op = op(
     "bessel", "I_n(x), the modified Bessel function of order 0 or 1; scaled: times e^-|x|", inputs="x",
     torch="getattr(torch.special, f'i{n}' + 'e' * scaled)(x)",
-    numpy=lambda x, n=0, scaled=False: special.bessel(x, n, scaled), infer=elementwise, dtypes=floating,
+    numpy=lambda x, n=0, scaled=False: special.bessel(x, n, scaled), infer=elementwise, dtypes=floating, ordered=True,
     flops=per_element(300),
     vjp={"x": _pull_bessel},
     samples=lambda: [

@@ -32,6 +32,8 @@ class LBFGS(Optimizer):
     t is lr, or found by a line search for the strong Wolfe conditions.
     """
 
+    _captured = False
+
     def __init__(
         self,
         params: Params,
@@ -71,7 +73,7 @@ class LBFGS(Optimizer):
             fail(
                 PullbackError,
                 "LBFGS cannot be a part of a captured step: how often it calls the closure depends on the losses",
-                "compile the closure instead, with model.zero_grad() in it, and call optimizer.step(closure) outside",
+                "compile the closure instead, with zero_grad() in it, and call optimizer.step(closure) outside",
             )
         with no_grad():
             return self._iterate(enable_grad()(closure))

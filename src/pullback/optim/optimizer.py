@@ -44,6 +44,7 @@ class Optimizer:
     _hooks: dict[str, OrderedDict[int, Any]]
     _stepping: bool  # inside step()
     _opt_called = False  # was there a step? schedules ask
+    _captured = True  # may step() be a part of a captured step?
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.__setstate__({"defaults": defaults, "state": defaultdict(dict), "param_groups": []})

@@ -10,7 +10,7 @@ from ..functions.creation import zeros_like
 from ..ops import updates
 from ..tensor import Tensor
 from .optimizer import Group, Params, check_options
-from .rule import Live, RuleOptimizer
+from .rule import Live, RuleOptimizer, State
 
 
 class SGD(RuleOptimizer):
@@ -52,6 +52,10 @@ class SGD(RuleOptimizer):
             "fused": fused,
         }
         super().__init__(params, defaults)
+
+    def begin(self, p: Tensor, group: Group) -> State:
+        """A momentum of zero, into which the first gradient goes whole. With dampening, the first step is another."""
+        return {"momentum_buffer": zeros_like(p)} if group["momentum"] != 0 and group["dampening"] == 0 else {}
 
     def update(self, live: Sequence[Live], o: Group) -> None:
         rows = []

@@ -18,7 +18,7 @@ from .build import Builder, check, names, special
 from .random_programs import leaves, random_program, steps
 
 FEW = settings(derandomize=True, deadline=None, max_examples=150)
-MANY = settings(derandomize=True, deadline=None, max_examples=5000)
+MANY = settings(derandomize=True, deadline=None, max_examples=2000)
 
 
 def check_random(leaves: Any, steps: Any) -> None:

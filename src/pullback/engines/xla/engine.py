@@ -119,7 +119,9 @@ class Executable:
             return [results[k] for k in self.order]
 
         step.__name__ = "".join(c if c.isalnum() else "_" for c in self.program.name)
-        return jax.jit(step, donate_argnums=(0,))
+        # Wherever inputs lie at a call, it is one function: else JAX would compile it anew for state from the host.
+        where = None if self.where is None else jax.sharding.SingleDeviceSharding(self.where)
+        return jax.jit(step, donate_argnums=(0,), in_shardings=where)
 
     def text(self) -> str:
         """What XLA is given, as StableHLO."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...autocasting import autocasts
 from ...dtypes import HALVES, finfo, float32
-from ...errors import ArgumentError, PullbackError, ShapeError, fail
+from ...errors import ArgumentError, KindError, PullbackError, ShapeError, fail
 from ...functions.creation import triu_indices
 from ...modes import no_grad
 from ...ops import normalization as ops
@@ -23,6 +23,11 @@ from ...ops.shape import pad, reshape
 from ...ops.strided import unfold
 from ...tensor import Tensor
 from ...views import write
+
+
+def _check_eps(name: str, eps: Any) -> None:
+    if not hasattr(eps, "__float__"):
+        fail(KindError, f"{name}(): argument 'eps' must be float, not {type(eps).__name__}", "leave it out, or 1e-5")
 
 
 def _last_dims(name: str, input: Tensor, normalized_shape: Any, **affine: Tensor | None) -> tuple[int, ...]:
@@ -53,6 +58,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, then weight and bias."""
+    _check_eps("layer_norm", eps)
     shape = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return ops.layer_norm(input, weight, bias, shape=shape, eps=eps)
 
@@ -64,6 +70,7 @@ def rms_norm(
     shape = _last_dims("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         eps = finfo(float32 if input.npdtype in HALVES else input.dtype).eps
+    _check_eps("rms_norm", eps)
     return ops.rms_norm(input, weight, shape=shape, eps=eps)
 
 
@@ -95,6 +102,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Each channel standardised by the batch in training, which moves the running statistics, or by those."""
+    _check_eps("batch_norm", eps)
     channels = _channels(
         "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
@@ -152,6 +160,7 @@ def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Mean 0 and variance 1 over each group of channels of each sample, then weight and bias by channel."""
+    _check_eps("group_norm", eps)
     channels = _channels("group_norm", input, weight=weight, bias=bias)
     if num_groups < 1 or channels % num_groups:
         fail(
@@ -173,6 +182,7 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 for each channel of each sample, then weight and bias by channel."""
+    _check_eps("instance_norm", eps)
     channels = _channels(
         "instance_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
@@ -206,6 +216,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Vectors along dim divided by their p-norm, or by eps if that is larger."""
+    _check_eps("normalize", eps)
     dims = normal_dims(dim, input.ndim)
     result = div(input, clamp(norm(input, p=p, dim=dims, keepdim=True), eps, None))
     return result if out is None else write(out, result)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...errors import PullbackError, fail, warn
 from ...modes import MODES
+from ..capture.gradient import Ways
 from ..capture.session import capture
 from ..passes import optimize
 from ..program import Program
@@ -52,49 +53,96 @@ class Compiled:
         self._failed: dict[str, int] = {}  # how often each condition did not hold ...
         self._last: dict[str, str] = {}  # ... and how, the last time
         functools.update_wrapper(self, function, updated=())
+        self._module = hasattr(function, "_modules")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if MODES.capture is not None:  # a part of a step that is being captured itself
             return self._function(*args, **kwargs)
         with LOCK:
             entry, inputs = self._entry(args, kwargs)
-        if entry.captured.graph is not None:
-            entry.keep(inputs)
-        self._calls += 1
-        if self._verify_every and self._calls % self._verify_every == 0:
-            from ..verify import verified_call
+        kept = entry.keep(inputs)
+        if self._verify_every:
+            self._calls += 1
+            if self._calls % self._verify_every == 0:
+                from ..verify import verified_call
 
-            return verified_call(self, entry, args, kwargs, inputs)
+                return verified_call(self, entry, args, kwargs, inputs)
         results = entry.run(inputs)
         with LOCK:
-            return entry.finish(args, kwargs, results)
+            return entry.finish(args, kwargs, results, kept)
 
     def _entry(self, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
         """The captured step for this call, and its inputs."""
-        for entry in self._entries:
-            inputs = entry.inputs(args, kwargs)
-            if inputs is not None:
+        for entry in self._entries:  # all of them the short way first: they may take turns
+            if (inputs := entry.quick.gather(args, kwargs)) is not None:
                 break
         else:
-            entry = self._capture(args, kwargs)
-            inputs = entry.inputs(args, kwargs)
-            if inputs is None:
-                fail(
-                    PullbackError,
-                    f"a condition of the step does not hold right after its capture: {entry.why(args, kwargs)}",
-                    "the step changes what it depends on each time it runs; compute it outside",
-                )
+            entry, inputs = self._looked_for(args, kwargs)
         if entry is not self._entries[0]:
             self._entries.remove(entry)
             self._entries.insert(0, entry)
+        return entry, inputs
+
+    def _looked_for(self, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
+        """The one whose conditions hold, or a new one."""
+        for entry in self._entries:
+            if (inputs := entry.inputs(args, kwargs)) is not None:
+                return entry, inputs
+        entry = self._capture(args, kwargs)
+        inputs = entry.inputs(args, kwargs)
+        if inputs is None:
+            fail(
+                PullbackError,
+                f"a condition of the step does not hold right after its capture: {entry.why(args, kwargs)}",
+                "the step changes what it depends on each time it runs; compute it outside",
+            )
         return entry, inputs
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a decorator of a method."""
         return self if instance is None else functools.partial(self, instance)
 
+    # A compiled module passes for the module: what is asked of it or changed in it is the module's.
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._function) if vars(self).get("_module") else Compiled
+
+    @property
+    def _orig_mod(self) -> Any:
+        """The module itself, under PyTorch's name."""
+        return self._function
+
     def __getattr__(self, name: str) -> Any:  # of the function or module itself
-        return getattr(self.__dict__["_function"], name)
+        function = self.__dict__["_function"]
+        found = getattr(function, name)
+        if not self.__dict__.get("_module") or getattr(found, "__self__", None) is not function:
+            return found
+
+        @functools.wraps(found)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            result = found(*args, **kwargs)
+            return self if result is function else result  # model = model.eval() stays compiled
+
+        return method
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if vars(self).get("_module") and name not in vars(self):
+            setattr(self._function, name, value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if vars(self).get("_module"):
+            delattr(self._function, name)
+        else:
+            object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self._function), *object.__dir__(self)} if self._module else object.__dir__(self))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()
 
     def __reduce__(self) -> Any:
         """A copy is of the function; it is captured anew."""
@@ -119,7 +167,7 @@ class Compiled:
         entry = Entry(captured, args, kwargs)
         entry.run = run
         if captured.graph is not None:
-            entry.run_back = self._build(captured.graph.pair.backward)
+            entry.ways = Ways(captured.graph.pair, self._build)
         self._entries.insert(0, entry)
         del self._entries[KEPT:]
         self._captures += 1

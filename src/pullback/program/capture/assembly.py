@@ -16,10 +16,10 @@ from ...modes import MODES
 from ...ops.record import Plan
 from ...tape import Label, Node, edge
 from ...tensor import Tensor, wrap
-from ..passes import optimize, prune
+from ..passes import fold, optimize, prune, simplify
 from ..program import Input, Program, Value, Write
 from .captured import Captured, Change, Computed, Constant, Content, Copy, Fresh, Graph, Nest, Rebinding, Record, Same
-from .places import HOOKS, MISSING, PLAIN_TYPES, Place, Slots, is_library, name_of, slots_of
+from .places import HOOKS, MEMORY, MISSING, PLAIN_TYPES, Place, Slots, is_library, name_of, slots_of
 from .refusals import refuse_outside
 from .regions import Source, overlapping, refuse_overlap
 from .snapshot import changed, differ
@@ -100,7 +100,7 @@ class Assembly:
             self.names + [f"kept {i}" for i in range(len(self.outputs) - len(self.names))],
         )
         if captured.graph is not None:  # the way back was noted in the same line of instructions
-            captured.program = prune(captured.program)
+            captured.program = prune(simplify(fold(captured.program)))  # as what it keeps was simplified
         return captured
 
     def alive(self) -> list[tuple[Tensor, Fresh]]:
@@ -110,7 +110,7 @@ class Assembly:
             node = edge(x)
             if node is None or isinstance(node, Tensor):
                 continue
-            if any(n.saved is None for n in nodes_below(node)):
+            if any(n.saved is None or stale(n) for n in nodes_below(node)):
                 fresh.spent = Node(Label(node.op.name), (), node.shape, node.dtype)
                 fresh.spent.plan, fresh.spent.saved = Plan((), (), ()), None
                 fresh.spent.position = node.position
@@ -142,32 +142,38 @@ class Assembly:
         """The same, in terms of the Program's own inputs and results."""
         kept = {given.value: i for i, given in enumerate(inputs)}
         old = [r.input for r in self.session.regions] + [value for _, value in self.recorder.numbers.values()]
-        sources = tuple((kind, kept[old[which]] if kind == "input" else which) for kind, which in pair.sources)
-        wanted, gives = [], []
-        for (k, _), given in zip(self.leaves, pair.gives, strict=True):
-            if old[k] in kept:
-                wanted.append(kept[old[k]])
-                gives.append(given)
-        pair = pair._replace(sources=sources, gives=tuple(gives))
+        wanted = {n: kept[old[k]] for n, (k, _) in enumerate(self.leaves) if old[k] in kept}
+
+        def placed(pair: Any) -> Any:
+            return pair._replace(
+                sources=tuple((kind, kept[old[which]] if kind == "input" else which) for kind, which in pair.sources),
+                gives=tuple([pair.gives[n] for n in wanted]),
+                fewer=pair.fewer and (lambda given: placed(pair.fewer(given))),
+            )
+
+        pair = placed(pair)
         outs = [self.outputs[fresh.index] for _, fresh in live]
         program = Program(
             name_of(self.session.function), inputs, self.recorder.constants, self.recorder.instructions, outs
         )
-        graph = Graph(optimize(program), pair, wanted, [fresh.index for _, fresh in live], self.residuals)
+        places = [fresh.index for _, fresh in live]
+        graph = Graph(optimize(program), pair, list(wanted.values()), places, self.residuals)
         graph.retained = [fresh.index for _, fresh in live if fresh.retains]
         written = {c.name for c in captured.contents}
-        graph.copied = [i for kind, i in sources if kind == "input" and inputs[i].name in written]
+        graph.copied = [i for kind, i in pair.sources if kind == "input" and inputs[i].name in written]
         return graph
 
     def phantoms_matter(self) -> bool:
-        """Was a gradient read that was not there? Then the step has to be captured as it is."""
-        phantoms = {value for _, value in self.session.phantoms.values()}
-        if not phantoms:
-            return False
-        if any(v in phantoms for i in self.recorder.instructions for v in i.values) or phantoms & set(self.outputs):
-            return True
+        """Was a gradient read that was not there, or left in its place? Then it is captured again without that one."""
+        read = {v for i in self.recorder.instructions for v in i.values} | set(self.outputs)
         tensors = self.session.walk.tensors
-        return any(tensors[key][0]._grad is grad for key, (grad, _) in self.session.phantoms.items() if key in tensors)
+        absent = {
+            key
+            for key, (grad, value) in self.session.phantoms.items()
+            if value in read or (key in tensors and tensors[key][0]._grad is grad)
+        }
+        self.session.absent |= absent
+        return bool(absent)
 
     def before(self, x: Tensor, key: str) -> Any:
         found = self.session.walk.places.get((id(vars(x)), key))
@@ -187,7 +193,7 @@ class Assembly:
             return self.nest(x, name)
         if type(x) in PLAIN_TYPES or id(x) in self.session.walk._seen:
             return Constant(x)
-        if isinstance(x, np.ndarray):
+        if isinstance(x, MEMORY):
             return Copy(x)
         if id(x) in self.records:
             return self.records[id(x)]
@@ -341,6 +347,11 @@ def nodes_below(root: Any) -> Iterator[Any]:
             if below is not None and not isinstance(below, Tensor) and below not in seen:
                 seen.add(below)
                 stack.append(below)
+
+
+def stale(node: Any) -> bool:
+    """Has what it saved been written over?"""
+    return any(storage.written > node._id for storage in getattr(node, "guards", ()))
 
 
 def users(cls: type) -> bool:

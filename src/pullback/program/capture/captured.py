@@ -80,7 +80,8 @@ class Nest:
     """A container of such."""
 
     def __init__(self, like: Any, parts: Sequence[Any]) -> None:
-        self.like, self.parts = like, parts
+        self.kind, self.parts = type(like), parts
+        self.like: Any = None
         if isinstance(like, (dict, deque)):  # what it is now; itself it is about to be put back
             self.like, self.keys = copy.copy(like), tuple(like) if isinstance(like, dict) else ()
             self.like.clear()
@@ -93,19 +94,17 @@ class Nest:
             return made
         if isinstance(self.like, deque):
             return deque(parts, self.like.maxlen)
-        if isinstance(self.like, tuple) and hasattr(self.like, "_fields"):
-            return type(self.like)(*parts)
-        return type(self.like)(parts)
+        return self.kind(*parts) if hasattr(self.kind, "_fields") else self.kind(parts)
 
 
 class Copy:
-    """A NumPy array that the step makes."""
+    """A NumPy array, or other memory, that the step makes."""
 
-    def __init__(self, array: Any) -> None:
-        self.array = array.copy()
+    def __init__(self, memory: Any) -> None:
+        self.memory = copy.copy(memory)
 
     def make(self, call: Any) -> Any:
-        return self.array.copy()
+        return copy.copy(self.memory)
 
 
 class Record:

@@ -3,21 +3,22 @@
 What the tape does going back is noted behind what was done going there, in one recorder. That one line of instructions
 is then cut in two: `carve` finds what belongs to the way back, and what it needs from the way there. Those values are
 the residuals. Inputs and constants are not copied; a view is looked at again instead of being kept.
+
+There is a way back for each set of results whose cotangents came: what nobody used contributes nothing, as on the tape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ...dtypes import FLOATS
 from ...errors import GradientError, PullbackError, fail
 from ...modes import MODES, Switch
-from ...ops.create import full_like
 from ...ops.record import REPLAY, Plan
-from ...tape import Alias, Edge, Label, Node, attach, edge, walk
+from ...tape import Alias, Edge, Label, Node, attach, edge
 from ...tensor import Storage, Tensor, wrap
 from ..compare import same
 from ..passes import optimize, prune
@@ -25,10 +26,11 @@ from ..program import Input, Instruction, Program, Value
 from .recorder import Recorder
 from .replay import replay
 from .symbol import Buffer, Number, Symbol
+from .walks import PRIVATE, Mirror, Noted, noted_walk, standing, walk_back
 
 INPUT, RESIDUAL, COTANGENT = "input", "residual", "cotangent"
 NUMBERS: dict[str, Any] = {"f": 0.5, "i": 1}  # stand in for numbers that are not known
-PRIVATE: dict[str, Any] = {"grad": True, "pack": None, "autocast": None, "watch": None}  # modes of tapes of our own
+Run = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Pair(NamedTuple):
@@ -38,20 +40,12 @@ class Pair(NamedTuple):
     backward: Program  # gives the cotangents of wanted inputs
     sources: tuple[tuple[str, int], ...]  # for each input of `backward`: ("input" | "residual" | "cotangent", which)
     gives: tuple[int | None, ...]  # for each wanted input: which output of `backward`; None: nothing flows there
+    fewer: Callable[[frozenset[int]], Pair] | None = None  # the pair for the cotangents of just these results
 
     def operands(self, inputs: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
         """What `backward` is to be run on. A cotangent is asked for by the number of its result."""
         parts = {INPUT: inputs, RESIDUAL: residuals, COTANGENT: cotangents}
         return [parts[kind][which] for kind, which in self.sources]
-
-    def reached(self, which: set[int]) -> list[bool]:
-        """For each output of `backward`: does it depend on the cotangents of these results?"""
-        ways = zip(self.backward.inputs, self.sources, strict=True)
-        found = {given.value for given, (kind, k) in ways if kind == COTANGENT and k in which}
-        for instruction in self.backward.instructions:
-            if not found.isdisjoint(instruction.values):
-                found.update(instruction.outputs)
-        return [v in found for v in self.backward.outputs]
 
     @property
     def differentiable(self) -> list[int]:
@@ -71,15 +65,21 @@ class Carved(NamedTuple):
     residuals: list[Value]  # that the way there has to keep for it
 
 
-def carve(program: Program, late: Iterable[Value], results: Sequence[Value], free: Iterable[Value] = ()) -> Carved:
+def carve(
+    program: Program,
+    late: Iterable[Value],
+    results: Sequence[Value],
+    free: Iterable[Value] = (),
+    there: Iterable[Value] | None = None,
+) -> Carved:
     """What makes `results` and comes after the inputs `late`, and what it needs of the rest.
 
     `free` inputs are there at both times: what depends on nothing else is computed again and not kept. So are views,
-    and what a checkpoint computes again.
+    and what a checkpoint computes again. With `there`, just these values are kept, and all else is made anew.
     """
     makers = program.makers()
     inputs = {given.value for given in program.inputs}
-    after, everywhere = set(late), {*free, *program.constants}
+    after, everywhere, known = set(late), {*free, *program.constants}, there if there is None else set(there)
     for instruction in program.instructions:
         if not after.isdisjoint(instruction.values):
             after.update(instruction.outputs)
@@ -88,7 +88,11 @@ def carve(program: Program, late: Iterable[Value], results: Sequence[Value], fre
 
     def again(value: Value, maker: Instruction) -> bool:
         """Is this made anew on the way back?"""
-        if value in after or value in everywhere or maker.region:
+        if value in after:
+            return True
+        if known is not None:
+            return value not in known
+        if value in everywhere or maker.region:
             return True
         if not maker.op.view:
             return False
@@ -120,58 +124,72 @@ def named(values: Iterable[Value], kind: str, name: str) -> list[Input]:
     return [Input(value, kind, f"{name}{i}") for i, value in enumerate(values)]
 
 
-def pair_of(
-    name: str,
-    inputs: Sequence[Input],
-    recorder: Recorder,
-    results: Sequence[Value],
-    cotangents: dict[int, Value],
-    pulled: Sequence[Value | None],
-) -> Pair:
-    """The pair of all that a recorder has noted; `cotangents` by the number of their result, `pulled` by input."""
-    late = named(cotangents.values(), "argument", "g")
-    found = [v for v in pulled if v is not None]
-    whole = optimize(
-        Program(name, [*inputs, *late], recorder.constants, recorder.instructions, [*results, *found]).check()
-    )
-    there, back = whole.outputs[: len(results)], whole.outputs[len(results) :]
-    cut = carve(whole, cotangents.values(), back)
-    forward = optimize(prune(whole.replaced(inputs=inputs, outputs=[*there, *cut.residuals])))
-    place = {given.value: (INPUT, i) for i, given in enumerate(inputs)}
-    place.update((v, (RESIDUAL, i)) for i, v in enumerate(cut.residuals))
-    place.update((v, (COTANGENT, k)) for k, v in cotangents.items())
-    givens = [i for i in inputs if i.value in set(cut.inputs)] + named(cut.residuals, "argument", "saved") + late
-    backward = optimize(Program(f"{name} backward", givens, cut.constants, cut.instructions, back).check())
-    count = iter(range(len(back)))
-    gives = tuple([None if v is None else next(count) for v in pulled])
-    return Pair(forward, backward, tuple([place[i.value] for i in givens]), gives)
+class Round(NamedTuple):
+    """The way there and the way back in one line of instructions."""
+
+    name: str
+    inputs: Sequence[Input]
+    results: Sequence[Value]
+    cotangents: dict[int, Value]  # by the number of their result
+    pulled: Sequence[Value | None]  # for each wanted input
+
+    def whole(self, recorder: Recorder, more: Sequence[Value | None] = ()) -> tuple[Program, list[Value], list[Value]]:
+        """All that the recorder has noted, as a Program; its results, and what it pulls: the last of `more`, if any."""
+        late = named(self.cotangents.values(), "argument", "g")
+        found = [v for v in self.pulled if v is not None]
+        outputs = [*self.results, *found, *[v for v in more if v is not None]]
+        program = Program(self.name, [*self.inputs, *late], recorder.constants, recorder.instructions, outputs)
+        program = optimize(program.check())
+        n = len(self.results)
+        return program, list(program.outputs[:n]), list(program.outputs[n + len(found) if more else n :])
+
+    def pair(self, recorder: Recorder, mirror: Mirror | None, goals: Sequence[int | None]) -> Pair:
+        """Cut in two."""
+        whole, there, back = self.whole(recorder)
+        cut = carve(whole, self.cotangents.values(), back)
+        forward = optimize(prune(whole.replaced(inputs=self.inputs, outputs=[*there, *cut.residuals])))
+        pair = self.back(forward, cut, cut.residuals, back, self.pulled, self.cotangents)
+        if mirror is None:
+            return pair
+        noted = Noted(recorder)
+
+        def fewer(given: frozenset[int]) -> Pair:
+            """The way back is walked again, from just these results. What it needs was kept for all of them."""
+            again = noted.resumed()
+            with Switch(capture=again, **PRIVATE):
+                seeds = [(n, standing(g)) for n, (k, g) in enumerate(self.cotangents.items()) if k in given]
+                found = mirror.walk(seeds)
+                pulled = [None if n is None or found[n] is None else again.operand(found[n]) for n in goals]
+            if not any(pulled):
+                return Pair(forward, Program(f"{self.name} backward", (), {}, (), ()), (), (None,) * len(pulled))
+            whole, _, back = self.whole(again, pulled)
+            less = carve(whole, self.cotangents.values(), back, there=cut.residuals)
+            if not set(less.inputs) <= set(cut.inputs):
+                what = "going back from some of its results needs an input that going back from all of them does not"
+                fail(GradientError, f"{self.name}: {what}", "give each result a cotangent, zeros where it is not used")
+            return self.back(
+                forward, less, cut.residuals, back, pulled, {k: g for k, g in self.cotangents.items() if k in given}
+            )
+
+        return pair._replace(fewer=fewer)
+
+    def back(
+        self, forward: Program, cut: Carved, kept: Sequence[Value], back: Sequence[Value],
+        pulled: Sequence[Value | None], cotangents: dict[int, Value],
+    ) -> Pair:  # fmt: skip
+        """The pair with this way back; `kept` is what `forward` gives beyond the results."""
+        place = {given.value: (INPUT, i) for i, given in enumerate(self.inputs)}
+        place.update((v, (RESIDUAL, i)) for i, v in enumerate(kept))
+        place.update((v, (COTANGENT, k)) for k, v in cotangents.items())
+        givens = [i for i in self.inputs if i.value in set(cut.inputs)]
+        givens += [*named(cut.residuals, "argument", "saved"), *named(cotangents.values(), "argument", "g")]
+        program = Program(f"{self.name} backward", givens, cut.constants, cut.instructions, back)
+        count = iter(range(len(back)))
+        gives = tuple([None if v is None else next(count) for v in pulled])
+        return Pair(forward, optimize(program.check()), tuple([place[i.value] for i in givens]), gives)
 
 
-# -- walking back in a recorder ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def cut_off(edges: Iterable[Edge]) -> Iterator[None]:
-    """These are where a walk ends: what lies below them, and their hooks, are somebody else's."""
-    before = [(e, e._hooks, None if isinstance(e, Tensor) else e.edges) for e in dict.fromkeys(edges)]
-    try:
-        for e, _, _ in before:
-            e._hooks = None
-            if not isinstance(e, Tensor):
-                e.edges = ()
-        yield
-    finally:
-        for e, hooks, below in before:
-            e._hooks = hooks
-            if not isinstance(e, Tensor):
-                assert below is not None
-                e.edges = below
-
-
-def walk_back(seeds: Sequence[tuple[Edge, Any]], targets: Sequence[Edge], record: bool = False) -> dict[Edge, Any]:
-    """The cotangents that reach `targets`, which end the walk."""
-    with Switch(**PRIVATE), cut_off(targets):
-        return walk(seeds, keep=True, record=record, targets=targets)
+# -- the gradient of what was recorded, and of a Program ---------------------------------------------------------------
 
 
 def pullback_of_graph(
@@ -192,10 +210,16 @@ def pullback_of_graph(
         }
         seeds = [(edges[k], g) for k, g in symbols.items()]
         targets = [e for e in dict.fromkeys(wanted) if e is not None]
-        found = walk_back(seeds, targets) if seeds and targets else {}  # type: ignore[arg-type]
+        mirror: Mirror | None = None
+        if len(seeds) == 1 or not targets:  # no fewer results than all of them
+            found = walk_back(seeds, targets) if targets else {}  # type: ignore[arg-type]
+        else:
+            found, mirror = noted_walk(recorder, seeds, targets)  # type: ignore[arg-type]
         pulled = [None if e is None or e not in found else recorder.operand(found[e]) for e in wanted]
         cotangents = {k: g.value() for k, g in symbols.items()}
-    return pair_of(name, inputs, recorder, results, cotangents, pulled)
+    place = {e: n for n, e in enumerate(targets)}
+    goals = [None if e is None else place[e] for e in wanted]
+    return Round(name, inputs, results, cotangents, pulled).pair(recorder, mirror, goals)
 
 
 def pullback_of(program: Program, wanted: Sequence[int]) -> Pair:
@@ -252,72 +276,93 @@ def check_replay(program: Program, pair: Pair, wanted: Sequence[int]) -> None:
         )
 
 
+class Ways:
+    """The ways back from a Program's results: one for each set of cotangents that came, built when it first did."""
+
+    def __init__(self, pair: Pair, build: Callable[[Program], Run]) -> None:
+        self.pair, self.build, self.lock = pair, build, threading.RLock()
+        self.known: dict[frozenset[int], tuple[Pair, Run]] = {}
+        self.known[frozenset(pair.differentiable)] = pair, build(pair.backward)
+
+    def __call__(self, given: frozenset[int]) -> tuple[Pair, Run]:
+        """The pair for the cotangents of these results, and what runs its backward Program."""
+        if given not in self.known:
+            with self.lock:
+                assert self.pair.fewer is not None
+                pair = self.pair.fewer(given)
+                self.known[given] = pair, self.build(pair.backward)
+        return self.known[given]
+
+
 class ProgramNode(Node):
     """A Program that ran: its pullback is another one.
 
     `edges` are those of the wanted inputs, `arrays` all inputs and `residuals` what the forward Program gave beyond the
-    results; `run` runs the backward Program. A gradient that is to be differentiated again replays it op by op.
+    results. A gradient that is to be differentiated again replays the Program op by op.
     """
 
     def __init__(
         self,
         program: Program,
-        pair: Pair,
+        ways: Ways,
         wanted: Sequence[int],
         edges: Sequence[Edge | None],
         arrays: Sequence[Any],
         residuals: Sequence[Any],
-        run: Callable[[Sequence[Any]], Sequence[Any]],
-        storages: Iterable[Storage] = (),
+        storages: Mapping[int, Storage] | None = None,
     ) -> None:
         shapes, dtypes = [v.shape for v in program.outputs], [v.dtype for v in program.outputs]
         one = len(shapes) == 1
         super().__init__(Label(program.name), edges, shapes[0] if one else shapes, dtypes[0] if one else dtypes)
         self.outputs, self.picks = len(shapes), {}
-        self.program, self.pair, self.wanted, self.run = program, pair, wanted, run
+        self.program, self.ways, self.wanted, self.places = program, ways, wanted, ways.pair.differentiable
         self.plan = Plan(tuple(range(len(arrays) + len(residuals))), (), ())
-        self.saved, self.guards = [*arrays, *residuals], list(storages) or [Storage(None)]
+        self.storages_of = storages or {}  # where inputs lie that are needed and were not copied
+        self.saved, self.guards = [*arrays, *residuals], list(self.storages_of.values()) or [Storage(None)]
         if MODES.pack is not None:
             MODES.pack(self)
 
     def hang(self, outs: Sequence[Tensor]) -> None:
         """Give the results their places on the tape."""
-        for k in self.pair.differentiable:
+        for k in self.places:
             attach(outs[k], self.result(k, outs[k]._array))
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
         gs = list(g) if self.outputs > 1 else [g]
-        some = next(part for part in gs if part is not None)
-        given = {k for k in self.pair.differentiable if gs[k] is not None}
-        for k in self.pair.differentiable:
-            if gs[k] is None:
-                gs[k] = full_like(
-                    some, value=0.0, shape=self.program.outputs[k].shape, dtype=self.program.outputs[k].dtype
-                )
-        values = self.values()
+        given = [k for k in self.places if gs[k] is not None]
         n = len(self.program.inputs)
         if record:
-            check_replay(self.program, self.pair, self.wanted)
-            return zip(self.edges, self.replayed(values[:n], gs), strict=True)
-        pulled = self.run(self.pair.operands(values[:n], values[n:], gs))
-        if len(given) < len(self.pair.differentiable):  # where nothing comes from, nothing arrives
-            pulled = [g if flows else None for g, flows in zip(pulled, self.pair.reached(given), strict=True)]
-        return zip(self.edges, [None if i is None else pulled[i] for i in self.pair.gives], strict=True)
+            check_replay(self.program, self.ways.pair, self.wanted)
+            return zip(self.edges, self.replayed(self.values()[:n], gs, given), strict=True)
+        pair, run = self.ways(frozenset(given))
+        values = self.values_for(pair)
+        pulled = run(pair.operands(values[:n], values[n:], gs)) if pair.backward.outputs else ()
+        return zip(self.edges, [None if i is None else pulled[i] for i in pair.gives], strict=True)
 
-    def replayed(self, arrays: Sequence[Any], gs: list[Any]) -> Iterable[Any]:
-        """The cotangents as Tensors on the tape."""
+    def values_for(self, pair: Pair) -> Sequence[Any]:
+        """What was saved; refused if something has been written over that this way back needs."""
+        if type(self.saved) is not list:
+            return self.values()
+        guards = self.guards
+        self.guards = [self.storages_of[i] for kind, i in pair.sources if kind == INPUT and i in self.storages_of]
+        try:
+            return self.values()
+        finally:
+            self.guards = guards
+
+    def replayed(self, arrays: Sequence[Any], gs: list[Any], given: Sequence[int]) -> Iterable[Any]:
+        """The cotangents as Tensors on the tape, from those of the results `given`."""
         xs: list[Any] = [wrap(x) if hasattr(x, "shape") else x for x in arrays]
         for i, e in zip(self.wanted, self.edges, strict=True):
             if e is not None:
                 attach(xs[i], Alias(e))
         needed = [i in self.wanted and self.edges[self.wanted.index(i)] is not None for i in range(len(xs))]
-        places = self.pair.differentiable
 
         def again(*inputs: Any) -> Any:
             outs = replay(self.program, inputs)
-            return tuple([outs[k] for k in places])
+            return tuple([outs[k] for k in given])
 
-        pulled = REPLAY[0](again, xs, {}, needed, [gs[k] for k in places])
+        pulled = REPLAY[0](again, xs, {}, needed, [gs[k] for k in given])
         return [pulled[i] for i in self.wanted]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.record import Op
-from ..program import Shape, Value, contiguous
+from ..program import Shape, Value
 
 
 def view_strides(op: Op, x: Any, params: dict[str, Any], shape: Shape) -> Shape | None:
@@ -63,15 +63,31 @@ def reshaped(shape: Shape, strides: Shape, new: Shape, itemsize: int) -> Shape |
 
 
 def kept_strides(operands: Any, shape: Shape, dtype: Any) -> Shape | None:
-    """An elementwise result lies in memory as the first operand of its shape does; None is in order."""
-    for x in operands:
-        if type(x) is Value and x.shape == shape:
-            if x.strides == contiguous(shape, x.dtype.itemsize):
-                return None
-            order = sorted(range(len(shape)), key=lambda d: -x.strides[d])
-            strides, step = [0] * len(shape), dtype.itemsize
-            for d in reversed(order):
-                strides[d] = step
-                step *= shape[d]
-            return tuple(strides)
-    return None
+    """An elementwise result lies in memory as its operands do; where these disagree, in order. None is in order.
+
+    As NumPy has it: the dimensions are sorted by the operands' strides, and change places only if no operand objects.
+    """
+    looks = [aligned(x, shape) for x in operands if type(x) is Value]
+    order: list[int] = []  # from the dimension whose elements are nearest
+    for d in reversed(range(len(shape))):
+        at = len(order)
+        for i in reversed(range(len(order))):
+            pairs = [(s[order[i]], s[d]) for s in looks if s[order[i]] and s[d]]
+            if any(near <= far for near, far in pairs):
+                break
+            if pairs:
+                at = i
+        order.insert(at, d)
+    if order == list(reversed(range(len(shape)))):
+        return None
+    strides, step = [0] * len(shape), dtype.itemsize
+    for d in order:
+        strides[d] = step
+        step *= shape[d]
+    return tuple(strides)
+
+
+def aligned(x: Value, shape: Shape) -> Shape:
+    """How far apart in memory a value's elements are along each dimension of `shape`; 0 where it is broadcast."""
+    own = [0 if n == 1 else abs(step) for n, step in zip(x.shape, x.strides, strict=True)]
+    return (0,) * (len(shape) - len(own)) + tuple(own)

@@ -8,7 +8,9 @@ is a condition: another value captures anew.
 
 from __future__ import annotations
 
+import array
 import builtins
+import ctypes
 import dis
 import functools
 import sys
@@ -30,6 +32,7 @@ from ...tensor import Tensor
 
 PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
 OPAQUE = (Op, types.BuiltinFunctionType, types.CodeType, types.FrameType)
+MEMORY = (np.ndarray, bytearray, array.array, ctypes.Array)
 HOOKS = ("_hooks", "_after_hooks")  # attributes of a tensor
 BOOKKEEPING = ("_opt_called", "_stepping")  # that steps note for warnings, and nothing depends on
 TABLES = ("_parameters", "_buffers", "_modules")  # of a module
@@ -61,8 +64,8 @@ class Place(NamedTuple):
         elif value is MISSING:
             self.holder.pop(self.key, None)
         elif isinstance(self.holder, dict):
-            if not alike(self.holder.get(self.key), value):
-                CHANGES.count += 1  # it may be a condition of a capture
+            if self.key != "_grad" and not alike(self.holder.get(self.key), value):
+                CHANGES.count += 1  # it may be a condition that is looked at only after a change; a gradient is not
             dict.__setitem__(self.holder, self.key, value)  # not counted as a change otherwise: we made it
         else:
             self.holder[self.key] = value
@@ -81,7 +84,7 @@ class Walk:
         self.access: dict[int, tuple[Place, int | None]] = {}  # where a tensor is found: in a place, as the n-th leaf
         self.named: dict[int, bool] = {}  # parameters that have their module's name
         self.sets: list[tuple[set[Any], set[Any], str]] = []  # and what is in them
-        self.arrays: dict[int, tuple[Any, str]] = {}
+        self.arrays: dict[int, tuple[Any, str]] = {}  # NumPy's, and other memory that is not a tensor's
         self.owners: dict[int, tuple[Any, str, bool]] = {}  # attributes: (itself, name, of a class of ours)
         self.caches: list[Any] = []  # functools.lru_cache
         self.iterators: list[tuple[Any, str]] = []
@@ -89,10 +92,11 @@ class Walk:
         self.drawing: list[Any] = [np.random]  # NumPy's random generators
         self.names: set[str] = {"_hooks", "forward"}  # that the user's code uses
         self._seen: dict[int, Any] = {}
-        self._members: list[Place] = []  # of users' classes, not yet known to be used
+        self._members: list[Place] = []  # not yet known to be used: of users' classes, and the state of LBFGS
         self._modules: list[tuple[types.ModuleType, str]] = []  # of users
         self._plain: list[tuple[Any, Any, str, Any]] = []  # plain values, which matter if the code names them
         self._queue: deque[tuple[Any, str]] = deque()
+        self._late: list[tuple[Any, str]] = []  # dicts by tensors, which have their names when all else has been seen
         self.visit(default_generator, "default_generator")
         for hooks, name in SHARED:
             self.visit(hooks, name)
@@ -108,11 +112,15 @@ class Walk:
     def run(self) -> None:
         """Go on until nothing new is found."""
         while True:
-            while self._queue:
-                self.look(*self._queue.popleft())
+            while self._queue or self._late:
+                if self._queue:
+                    self.look(*self._queue.popleft())
+                else:
+                    self.items(*self._late.pop(0))
             members, self._members = self._members, []
             for place in members:
-                if place.key in self.names or place.key.startswith("__"):
+                names = (place.key, "state_dict") if place.key == "state" else (place.key,)
+                if not self.names.isdisjoint(names) or place.key.startswith("__"):
                     self.hold(*place, place.get())
                 else:
                     self._members.append(place)
@@ -127,6 +135,7 @@ class Walk:
             if key in self.names:
                 place = Place(holder, key, name, owner)
                 self.places[id(holder), key] = place, (value := place.get())
+                CHANGES.names.add(key)
                 if is_iterator(value):
                     self.iterators.append((value, name))
         self._plain = []
@@ -141,9 +150,13 @@ class Walk:
         self._queue.append((x, name))
 
     def hold(self, holder: Any, key: Any, name: str, owner: Any, value: Any) -> None:
-        """A place, and on to what it holds."""
+        """A place, and on to what it holds; once, though several functions may name it."""
+        if (id(holder), key) in self.places and self.places[id(holder), key][1] is value:
+            return
         place = Place(holder, key, name, owner)
         self.places[id(holder), key] = place, value
+        if type(key) is str:
+            CHANGES.names.add(key)
         if isinstance(value, Tensor):
             self.access.setdefault(id(value), (place, None))
         elif is_nest(value):
@@ -160,8 +173,10 @@ class Walk:
             self.tensor(x, name)
         elif isinstance(x, (np.random.Generator, np.random.RandomState)):
             self.drawing.append(x)
-        elif isinstance(x, np.ndarray):
+        elif isinstance(x, MEMORY):
             self.arrays[id(x)] = x, name
+        elif isinstance(x, memoryview):
+            self.visit(x.obj, name)
         elif isinstance(x, types.FunctionType):
             self.function(x)
         elif isinstance(x, types.MethodType):
@@ -181,7 +196,10 @@ class Walk:
         elif isinstance(x, type):
             self.methods(x)
         elif isinstance(x, dict):
-            self.items(x, name)
+            if isinstance(next(iter(x), None), Tensor):
+                self._late.append((x, name))
+            else:
+                self.items(x, name)
         elif isinstance(x, (list, tuple, set, frozenset, deque)):
             self.sequence(x, name)
         elif isinstance(x, types.ModuleType):
@@ -211,6 +229,7 @@ class Walk:
         self.tensors[id(x)] = x, name
         self.holders[id(vars(x))] = vars(x), name, x
         if x._requires_grad or x._grad is not None:
+            vars(x).setdefault("_grad", None)  # so that checks may look it up there
             self.hold(vars(x), "_grad", f"{name}.grad", x, x._grad)
         for key, value in list(vars(x).items()):
             if not key.startswith("_"):
@@ -271,6 +290,9 @@ class Walk:
         for key, value in list((own or {}).items()):
             if key in BOOKKEEPING and ours:
                 continue
+            if key == "state" and not getattr(x, "_captured", True):
+                self._members.append(Place(own, key, joined(name, key), x))
+                continue
             if key in TABLES:
                 self.places[id(own), key] = Place(own, key, joined(name, key), x), value
                 self.holders[id(value)] = value, joined(name, key), x
@@ -305,9 +327,10 @@ class Walk:
         self.holders[id(x)] = x, name, x
         for key, value in list(x.items()):
             label = self.tensors[id(key)][1] if id(key) in self.tensors else key
-            self.hold(x, key, f"{name}[{label!r}]", x, value)
+            text = f"a tensor of shape {list(key.shape)}" if isinstance(label, Tensor) else repr(label)
+            self.hold(x, key, f"{name}[{text}]", x, value)
             if isinstance(key, Tensor):
-                self.visit(key, str(label))
+                self.visit(key, text if label is key else label)
 
     def sequence(self, x: Iterable[Any], name: str) -> None:
         """The items of a list, a tuple or a set."""
@@ -441,12 +464,27 @@ def name_of(function: Any) -> str:
 
 def names_in(code: types.CodeType) -> Iterator[str]:
     """All names that a function's code uses, and strings that might be names."""
-    yield from code.co_names
+    yield from (name for name in code.co_names if name not in only_begun(code))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from names_in(constant)
         elif isinstance(constant, str) and constant.isidentifier():
             yield constant
+
+
+@functools.cache
+def only_begun(code: types.CodeType) -> frozenset[str]:
+    """Attributes that an __init__ gives to its new object and never looks at: other objects' may be as they like."""
+    if code.co_name != "__init__" or not code.co_varnames:
+        return frozenset()
+    begun, used = set[str](), set[str]()
+    loaded: Any = None  # by the instruction before: several, as a tuple
+    for i in dis.get_instructions(code):
+        if i.opcode in dis.hasname:
+            last = loaded[-1] if isinstance(loaded, tuple) else loaded
+            (begun if i.opname == "STORE_ATTR" and last == code.co_varnames[0] else used).add(i.argval)
+        loaded = i.argval if i.opname.startswith("LOAD_FAST") or i.opname == "LOAD_DEREF" else None
+    return frozenset(begun - used)
 
 
 @functools.cache

@@ -68,10 +68,12 @@ class Recorder:
         self._count += 1
         return Value(self._count - 1, spec.shape, spec.dtype, strides, weak)
 
-    def symbol(self, shape: Any, dtype: Any, strides: Any = None, device: str = "cpu") -> Symbol:
+    def symbol(
+        self, shape: Any, dtype: Any, strides: Any = None, device: str = "cpu", writeable: bool = True
+    ) -> Symbol:
         """A symbol for an input."""
         value = self.new(Spec(tuple(shape), dtype), strides)
-        buffer = Buffer(value, device)
+        buffer = Buffer(value, device, writeable)
         buffer.owner = self
         return Symbol(buffer, value)
 
@@ -149,7 +151,7 @@ class Recorder:
     ) -> list[Value]:
         """Note an instruction; the values it makes."""
         if strides is None:
-            strides = [kept_strides(operands, spec.shape, spec.dtype) if op.broadcasts else None for spec in specs]
+            strides = [None if op.ordered else kept_strides(operands, spec.shape, spec.dtype) for spec in specs]
         outputs = [self.new(spec, stride) for spec, stride in zip(specs, strides, strict=True)]
         origin = self.origin()
         self._clock.append(tick())

@@ -68,6 +68,13 @@ def span(array: Any) -> tuple[int, int]:
     return -id(memory), 1 - id(memory)
 
 
+def owner(array: Any) -> Any:
+    """The NumPy array whose memory this one looks at; if it has a base all the same, the memory is not NumPy's."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
 def overlapping(spans: Sequence[tuple[int, int]], written: set[int]) -> tuple[int, int] | None:
     """Two pieces of memory that overlap, one of which is written."""
     last = last_written = -1
@@ -85,11 +92,6 @@ def overlapping(spans: Sequence[tuple[int, int]], written: set[int]) -> tuple[in
         if stop > end:
             last, end = i, stop
     return None
-
-
-def same_elements(x: Any, y: Any) -> bool:
-    """Do two NumPy arrays hold the same?"""
-    return np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
 
 
 def refuse_overlap(one: str, other: str) -> None:

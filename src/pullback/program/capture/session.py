@@ -7,6 +7,7 @@ put back as it was, and what had changed is known: that is what a call of the Pr
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -28,17 +29,20 @@ from .captured import Captured
 from .places import MISSING, Walk
 from .recorder import Recorder
 from .refusals import notice, notice_calls, refuse_call, refuse_iterator, refuse_outside, state_of
-from .regions import Region, Source, same_elements, same_place
-from .snapshot import Snapshot, fields_in
+from .regions import Region, Source, same_place
+from .snapshot import Held, Snapshot, fields_of, put_fields
 from .symbol import Number, Symbol, look
 
 GRADIENTS = ("backward", "step", "unscale_", "update")  # methods that look at gradients
+SETTINGS = {"no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "requires_grad", "requires_grad_"}
 
 
 class Session:
     """One capture: what was found, what it looked like before, and what was recorded."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, phantoms: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, phantoms: bool, absent: set[int] | None = None
+    ) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.recorder = Recorder()
         self.recorder.begin = self.begin
@@ -49,10 +53,12 @@ class Session:
         self.regions: list[Region] = []
         self.outer: list[tuple[Tensor, Any]] = []  # tensors with a history from before, and where it leads
         self.phantoms: dict[int, tuple[Tensor, Value]] = {}
-        self.grads = any("grad" in name or name in GRADIENTS for name in self.walk.names)  # may it look at gradients?
+        names = self.walk.names - SETTINGS
+        self.grads = any("grad" in name or name in GRADIENTS for name in names)  # may it look at gradients?
         self.use_phantoms = phantoms and self.grads
+        self.absent = set() if absent is None else absent  # tensors whose gradient must not be made up
         self.snapshot = Snapshot(self.walk)
-        self.arrays = [(array, array.copy(), name) for array, name in self.walk.arrays.values()]
+        self.memory = [Held(*found) for found in self.walk.arrays.values()]
         self.generators = {
             x.gi_frame: name for x, name in self.walk.iterators if isinstance(x, types.GeneratorType) and x.gi_frame
         }
@@ -76,9 +82,9 @@ class Session:
                 result = trace(self.function, self.args, self.kwargs)
             if drawn != [repr(state_of(g)) for g in self.walk.drawing]:
                 refuse_call("NumPy's random numbers")
-            for array, content, name in self.arrays:
-                if not same_elements(array, content):
-                    fail(PullbackError, f"the step writes into the NumPy array {name}, which cannot be captured",
+            for held in self.memory:
+                if held.changed():
+                    fail(PullbackError, f"the step writes into the {held.kind} {held.name}, which cannot be captured",
                          "make it a tensor")  # fmt: skip
             return result
         finally:
@@ -143,18 +149,18 @@ class Session:
         real = self.snapshot.tensors if not isinstance(key, Tensor) else [(key, self.snapshot.fields[id(key)])]
         storages = [fields["_storage"] for _, fields in real]
         real = [*real, *[(s, self.snapshot.fields[id(s)]) for s in storages], *self.snapshot.tables]
-        symbolic = [(thing, dict(fields_in(thing))) for thing, _ in real]
+        symbolic = [(thing, fields_of(thing)) for thing, _ in real]
         before, MODES.capture = MODES.capture, None
         profile = sys.getprofile()
         sys.setprofile(None)
         try:
             for thing, fields in real:
-                fields_in(thing).update(fields)
+                put_fields(thing, fields)
             with no_grad():
                 made = make()
         finally:
             for thing, fields in symbolic:
-                fields_in(thing).update(fields)
+                put_fields(thing, fields)
             MODES.capture = before
             sys.setprofile(profile)
         if isinstance(made, dict) and not made:
@@ -195,7 +201,7 @@ class Session:
             x._node, x._requires_grad = None, True
         if self.use_phantoms:
             for x, _ in list(self.walk.tensors.values()):
-                if x._requires_grad and x._grad is None and id(x) not in arguments:
+                if x._requires_grad and x._grad is None and id(x) not in arguments and id(x) not in self.absent:
                     symbol = self.recorder.symbol(x._array.shape, x._array.dtype, device=x._array.device)
                     x._grad = wrap(symbol)
                     self.phantoms[id(x)] = x._grad, symbol.value()
@@ -209,15 +215,21 @@ class Session:
 
     def lift_argument(self, x: Tensor, i: int) -> None:
         array = x._array
-        symbol = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
+        symbol = self.symbol_for(array)
         self.regions.append(Region(x, symbol, Source(argument=i), self.argument_name(i), array))
         x._array, x._storage, x._base, x._path = symbol, Storage(symbol), None, ()
 
+    def symbol_for(self, array: Any) -> Symbol:
+        return self.recorder.symbol(array.shape, array.dtype, array.strides, array.device, array.flags.writeable)
+
     def argument_name(self, i: int) -> str:
         """`x`, as the function calls it."""
-        code = getattr(getattr(self.function, "__func__", self.function), "__code__", None)
+        called = self.function
+        if not hasattr(called, "__code__"):  # a module
+            called = getattr(called, "forward", called)
+        code = getattr(inspect.unwrap(called), "__code__", None)
         names = code.co_varnames[: code.co_argcount] if code is not None else ()
-        names = names[1:] if names[:1] == ("self",) else names
+        names = names[1:] if isinstance(called, types.MethodType) else names
         flat = [(n, 1) for n in names]
         at = 0
         for k, arg in enumerate(self.args):
@@ -246,7 +258,7 @@ class Session:
             fail(PullbackError, f"{group[0][1]} and {group[1][1]} share memory in a way that cannot be captured",
                  "clone() one of them")  # fmt: skip
         x, name = whole or group[0]
-        base = self.recorder.symbol(array.shape, array.dtype, array.strides, array.device)
+        base = self.symbol_for(array)
         storage.array = base
         self.regions.append(region := Region(x, base, self.source(x), name, array))
         region.group = group
@@ -298,15 +310,19 @@ def trace(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def capture(function: Callable[..., Any], args: Any, kwargs: Any, keep_grads: bool = True) -> Captured:
     """Run `function` on symbols; what it did, as a Program."""
-    captured = _capture(function, args, kwargs, keep_grads, phantoms=True)
-    if captured is None:  # it reads gradients that are not there yet
-        captured = _capture(function, args, kwargs, keep_grads, phantoms=False)
+    absent: set[int] = set()
+    for phantoms in (True, True, False):  # it may read gradients that are not there yet, or leave some as they are
+        captured = _capture(function, args, kwargs, keep_grads, phantoms, absent)
+        if captured is not None:
+            break
     assert captured is not None
     return captured
 
 
-def _capture(function: Any, args: Any, kwargs: Any, keep_grads: bool, phantoms: bool) -> Captured | None:
-    session = Session(function, args, kwargs, phantoms)
+def _capture(
+    function: Any, args: Any, kwargs: Any, keep_grads: bool, phantoms: bool, absent: set[int]
+) -> Captured | None:
+    session = Session(function, args, kwargs, phantoms, absent)
     try:
         result = session.run()
         return Assembly(session, keep_grads).captured(result)
@@ -317,6 +333,5 @@ def _capture(function: Any, args: Any, kwargs: Any, keep_grads: bool, phantoms: 
     finally:
         session.snapshot.restore()
         session.known.clear()
-        for array, content, _ in session.arrays:
-            if not same_elements(array, content):
-                np.copyto(array, content)
+        for held in session.memory:
+            held.restore()

@@ -7,8 +7,36 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from ...tensor import Tensor
+import numpy as np
+
+from ...tensor import Storage, Tensor
 from .places import MISSING, PLAIN_TYPES, Walk, equal, is_nest
+
+
+class Held:
+    """What was in a NumPy array, or in other memory that is not a tensor's."""
+
+    def __init__(self, memory: Any, name: str) -> None:
+        self.memory, self.then, self.name = memory, copy.copy(memory), name
+
+    @property
+    def kind(self) -> str:
+        return "NumPy array" if isinstance(self.memory, np.ndarray) else type(self.memory).__name__
+
+    def changed(self) -> bool:
+        return bits(self.memory) != bits(self.then)
+
+    def restore(self) -> None:
+        """Put it back."""
+        if isinstance(self.memory, np.ndarray):
+            if self.changed():  # it may be read-only
+                np.copyto(self.memory, self.then)
+        else:
+            self.memory[:] = self.then[:]  # also its size
+
+
+def bits(memory: Any) -> bytes:
+    return memory.tobytes() if isinstance(memory, np.ndarray) else memoryview(memory).tobytes()
 
 
 class Snapshot:
@@ -23,7 +51,7 @@ class Snapshot:
         ]
         self.tensors = [(x, dict(vars(x))) for x, _ in walk.tensors.values()]
         storages = {id(x._storage): x._storage for x, _ in walk.tensors.values()}
-        self.storages = [(s, dict(vars(s))) for s in storages.values()]
+        self.storages = [(s, fields_of(s)) for s in storages.values()]
         self.fields = {id(thing): fields for thing, fields in (*self.tensors, *self.storages)}
         self.nests: dict[int, tuple[Any, Any, str]] = {}  # lists and dicts, what was in them, and what they are called
         for place, value in walk.places.values():
@@ -48,14 +76,13 @@ class Snapshot:
     def add(self, x: Tensor) -> None:
         """A tensor that was there before as well."""
         self.tensors.append((x, dict(vars(x))))
-        self.storages.append((x._storage, dict(vars(x._storage))))
+        self.storages.append((x._storage, fields_of(x._storage)))
         self.fields |= {id(x): self.tensors[-1][1], id(x._storage): self.storages[-1][1]}
 
     def restore(self) -> None:
         """Put it back."""
         for storage, fields in self.storages:
-            vars(storage).clear()
-            vars(storage).update(fields)
+            put_fields(storage, fields)
         for x, fields in self.tensors:
             vars(x).clear()
             vars(x).update(fields)
@@ -97,6 +124,17 @@ def changed(now: Any, then: Any) -> bool:
     return not (type(now) is type(then) and type(now) in PLAIN_TYPES and equal(now, then))
 
 
-def fields_in(thing: Any) -> Any:
-    """A dict, or the dict of an object's attributes."""
-    return thing if isinstance(thing, dict) else vars(thing)
+def fields_of(thing: Any) -> dict[str, Any]:
+    """A copy of a dict, or of an object's attributes."""
+    if isinstance(thing, Storage):  # after vars(), Python would take three times as long to set one of its attributes
+        return {name: getattr(thing, name) for name in ("array", "version", "written", "writer")}
+    return dict(thing if isinstance(thing, dict) else vars(thing))
+
+
+def put_fields(thing: Any, fields: dict[str, Any]) -> None:
+    """Put them back."""
+    if isinstance(thing, Storage):
+        for name, value in fields.items():
+            setattr(thing, name, value)
+    else:
+        (thing if isinstance(thing, dict) else vars(thing)).update(fields)

@@ -38,10 +38,10 @@ LARGEST = 1 << 20  # bytes: results known during capture that are larger than th
 class Buffer:
     """The memory of symbols: what it holds now, and how often it was written."""
 
-    __slots__ = ("device", "owner", "value", "version")
+    __slots__ = ("device", "owner", "value", "version", "writeable")
 
-    def __init__(self, value: Value, device: str = "cpu") -> None:
-        self.value, self.version, self.device = value, 0, device
+    def __init__(self, value: Value, device: str = "cpu", writeable: bool = True) -> None:
+        self.value, self.version, self.device, self.writeable = value, 0, device, writeable
         self.owner = MODES.capture  # the recorder that made the value
 
 
@@ -54,6 +54,7 @@ class Part(Buffer):
         self, whole: Symbol, take: Callable[[Symbol], Symbol], put: Callable[[Symbol, Symbol], Symbol]
     ) -> None:
         self.whole, self.take, self.put, self.device = whole, take, put, whole.buffer.device
+        self.writeable = whole.buffer.writeable
         self._at = -1
 
     @property
@@ -84,8 +85,8 @@ class Flags:
 
     __slots__ = ("c_contiguous", "writeable")
 
-    def __init__(self, c_contiguous: bool) -> None:
-        self.c_contiguous, self.writeable = c_contiguous, True
+    def __init__(self, c_contiguous: bool, writeable: bool = True) -> None:
+        self.c_contiguous, self.writeable = c_contiguous, writeable
 
 
 class Symbol:
@@ -126,7 +127,7 @@ class Symbol:
 
     @property
     def flags(self) -> Flags:
-        return Flags(lies_in_order(self.shape, self.strides, self.dtype.itemsize))
+        return Flags(lies_in_order(self.shape, self.strides, self.dtype.itemsize), self.buffer.writeable)
 
     def value(self) -> Value:
         """What is at this place now."""

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple, NoReturn
 from ...dtypes import FLOATS
 from ...errors import Position, PullbackError, fail
 from ...modes import MODES, Switch
-from ...ops.create import clone, full_like
+from ...ops.create import clone
 from ...ops.record import Spec
 from ...tape import Edge, edge
 from ...tensor import Tensor, tick, wrap
 from ...trees import map_tensors, tensors
-from ..capture.gradient import PRIVATE, walk_back
 from ..capture.places import BOOKKEEPING, Place, Walk, is_nest
 from ..capture.recorder import Recorder
 from ..capture.snapshot import Snapshot, changed
 from ..capture.symbol import Buffer, Part, Symbol
+from ..capture.walks import PRIVATE, Mirror, noted_walk, walk_back
 from ..program import Value
 
 
@@ -236,8 +236,10 @@ class Pulled(NamedTuple):
 
     given: list[Any]  # for each result its cotangent, or None
     sums: list[Any]  # for each edge outside, what came there in other steps
-    leaves: list[Any]  # for each input its cotangent; None where it wants none
-    outer: list[Any]  # for each edge outside, the new sum
+    leaves: list[Any]  # for each input its cotangent; None where it wants none, or none comes
+    outer: list[Any]  # for each edge outside, the new sum; None where nothing is added
+    order: list[int]  # of the results that are on the tape: in which they are walked from
+    mirror: Mirror | None  # from the sums and the results to the edges outside and the inputs that want cotangents
 
 
 class Body:
@@ -294,11 +296,11 @@ class Body:
                 stack.extend(new)
         return list(found)
 
-    def pull(self, outer: Sequence[Edge], wanted: Sequence[bool], adding: bool = False, record: bool = False) -> Pulled:
+    def pull(self, outer: Sequence[Edge], wanted: Sequence[bool], record: bool = False) -> Pulled:
         """Walk back through the body's tape, from the cotangents of the results that are `wanted`.
 
-        With `adding`, the edges outside start from what other steps sent there. The order in which cotangents are added
-        up is that of the loop run step by step.
+        The edges outside start from what other steps sent there. The order in which cotangents are added up is that of
+        the loop run step by step.
         """
         recorder, where = self.child, next((array_of(y).device for y in self.outs), "cpu")
 
@@ -312,20 +314,19 @@ class Body:
 
         with self.inside():
             given = [fresh(array_of(y)) if want else None for want, y in zip(wanted, self.outs, strict=True)]
-            sums = [fresh(array_of(e)) for e in outer] if adding else []
-            some = next(g for g in given if g is not None)
-            seeds = [*zip(outer, sums, strict=False)]
-            seeds += [(e, g) for e, g in zip(self.ends, given, strict=True) if e is not None and g is not None][::-1]
+            sums = [fresh(array_of(e)) for e in outer]
+            order = [k for k, g in enumerate(given) if g is not None and self.ends[k] is not None][::-1]
+            seeds = [*zip(outer, sums, strict=True), *[(self.ends[k], given[k]) for k in order]]
             targets = [*outer, *[x for x, want in zip(self.leaves, self.wants, strict=True) if want]]
-            found = walk_back(seeds, targets, record) if seeds else {}
-
-            def reached(e: Edge) -> Any:
-                like = array_of(e)
-                g = found.get(e)
-                return full_like(some, value=0.0, shape=like.shape, dtype=like.dtype) if g is None else g
-
-            leaves = [reached(x) if want else None for x, want in zip(self.leaves, self.wants, strict=True)]
-            return Pulled(given, sums, leaves, [reached(e) for e in outer])
+            if record:
+                found, mirror = walk_back(seeds, targets, record), None  # type: ignore[arg-type]
+            else:
+                found, mirror = noted_walk(recorder, seeds, targets)  # type: ignore[arg-type]
+            leaves = [found.get(x) if want else None for x, want in zip(self.leaves, self.wants, strict=True)]
+            news = [found.get(e) for e in outer]
+            return Pulled(
+                given, sums, leaves, [None if g is s else g for g, s in zip(news, sums, strict=True)], order, mirror
+            )
 
 
 def array_of(x: Any) -> Any:

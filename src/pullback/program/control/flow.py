@@ -1,29 +1,47 @@
 """Control flow as instructions and as nodes of the tape: bodies become Programs, one for the way there, one back.
 
 A loop back carries the cotangents of what was carried, and sums for the tensors outside that the body reads. A branch
-back takes the branch that was taken. What either has to know of the way there is kept by it as further results.
+back takes the branch that was taken. What either has to know of the way there is kept by it as further results. For
+which results cotangents came decides what is walked, as on the tape.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
+from functools import partial
+from typing import Any, NoReturn
 
 from ...errors import GradientError, fail
 from ...modes import MODES
 from ...ops import control as ops
 from ...ops.create import full_like
+from ...ops.joining import cat
 from ...ops.record import Plan, Spec
-from ...ops.shape import permute
+from ...ops.shape import reshape, slice_
 from ...tape import Edge, Label, Node, attach, send
 from ...tensor import Storage, Tensor, wrap
-from ..capture.gradient import carve, frozen, named
-from ..capture.symbol import Buffer, Number, Symbol
-from ..passes import optimize, prune
-from ..program import Input, Instruction, Program, Value, contiguous
+from ..capture.gradient import frozen, named
+from ..capture.replay import replay
+from ..capture.symbol import Buffer, Symbol
+from ..program import Value
+from .back import (
+    BRANCHES,
+    BranchBack,
+    BranchesBack,
+    Fork,
+    StepsBack,
+    Turn,
+    all_standing,
+    halves,
+    noted,
+    own_results,
+    own_values,
+    ran,
+    there_alone,
+    whole,
+)
 from .body import Body, array_of, edge_of
 
 Edges = Sequence[Edge | None]
@@ -31,6 +49,9 @@ Edges = Sequence[Edge | None]
 
 class Flow(Node):
     """A node of control flow: several results, and saved arrays."""
+
+    outer: Edges = ()  # where gradients leave the bodies
+    live = frozenset({"body", "bodies", "arrays", "given", "pred"})  # what is there only while it is captured
 
     def __init__(self, name: str, edges: Edges, outs: Sequence[Any]) -> None:
         self.specs = [Spec(y.shape, y.dtype) for y in outs]
@@ -53,15 +74,21 @@ class Flow(Node):
             if end:
                 attach(y, self.result(k, y._array))
 
-    def cotangents(self, g: Any) -> list[Any]:
-        """One for each result, zeros where nothing was sent."""
-        gs = list(g) if self.outputs > 1 else [g]
-        some = next(g for g in gs if g is not None)
-        parts = zip(gs, self.specs, strict=True)
-        return [full_like(some, value=0.0, shape=s.shape, dtype=s.dtype) if g is None else g for g, s in parts]
+    def cotangents(self, g: Any) -> dict[int, Any]:
+        """Those that came, by the number of their result."""
+        return {k: x for k, x in enumerate(g if self.outputs > 1 else [g]) if x is not None}
+
+    def mirrored(self, at: Callable[[Edge | None], Node | None]) -> Node:
+        """This node with other edges, and values in the place of symbols and bodies: it outlives the capture."""
+        twin = copy.copy(self)
+        twin.edges, twin.outer = [at(e) for e in self.edges], [at(e) for e in self.outer]
+        vars(twin).update(dict.fromkeys(self.live & vars(twin).keys()))
+        kept = [MODES.capture.operand(x) for x in self.values()]
+        twin.saved, twin.guards, twin.picks, twin._hooks = partial(all_standing, kept), [], {}, None
+        return twin
 
 
-def sums_so_far(edges: Sequence[Edge], like: Any, zero: float) -> list[Any]:
+def sums_so_far(edges: Edges, specs: Sequence[Value], like: Any, zero: float) -> list[Any]:
     """What the walk that is going on has sent to these edges: taken from it, to be added to and sent again.
 
     So a sum is made in the order in which it is made without loops, to the last bit.
@@ -69,10 +96,9 @@ def sums_so_far(edges: Sequence[Edge], like: Any, zero: float) -> list[Any]:
     frame = sys._getframe(2)
     arrived = frame.f_locals["arrived"] if frame.f_code is send.__code__ else {}
     sums = [arrived.pop(e, None) for e in edges]
-    specs = [array_of(e) for e in edges]
     return [
-        full_like(like, value=zero, shape=x.shape, dtype=x.dtype) if g is None else g
-        for g, x in zip(sums, specs, strict=True)
+        full_like(like, value=zero, shape=v.shape, dtype=v.dtype) if g is None else g
+        for g, v in zip(sums, specs, strict=True)
     ]
 
 
@@ -93,11 +119,6 @@ def guarded(body: Body) -> list[Storage]:
     return list(found.values())
 
 
-def ran(out: Any) -> list[Any]:
-    """An op's results as a list."""
-    return list(out) if isinstance(out, tuple) else [out]
-
-
 def as_tensors(arrays: Sequence[Any], like: Sequence[Any]) -> list[Tensor]:
     """Results as tensors, each on the device that the body's lies on."""
     for y, x in zip(arrays, like, strict=False):
@@ -106,114 +127,7 @@ def as_tensors(arrays: Sequence[Any], like: Sequence[Any]) -> list[Tensor]:
     return [wrap(y) for y in arrays[: len(like)]]
 
 
-def keys_of(fixed: Sequence[Any]) -> list[Any]:
-    """By which the same thing outside is known to two bodies."""
-    return [f.array.value() if type(f.array) is Symbol else f.array.source for f in fixed]
-
-
 # -- loops -------------------------------------------------------------------------------------------------------------
-
-
-class Way(NamedTuple):
-    """A body's Program, and what it reads beyond what goes through the loop."""
-
-    program: Program
-    fixed: list[Any]
-
-
-class Ways(NamedTuple):
-    """A step there, which keeps something, and a step back."""
-
-    there: Way
-    rows: list[int]  # the xs that the way back reads again
-    back: Way
-
-
-def noted(name: str, inputs: Sequence[Input], body: Body, results: Sequence[Value]) -> Program:
-    """Of all that a body's recorder has noted, what makes these results."""
-    return optimize(prune(Program(name, inputs, body.child.constants, body.child.instructions, results)).check())
-
-
-def whole(body: Body, name: str, results: Sequence[Value], gs: Sequence[Value] = ()) -> Program:
-    """All that the body's recorder has noted, for these results."""
-    own = [*body.inputs, *[a.inner for a in body.memory], *[f.value for f in body.fixed]]
-    inputs = [*named(own, "argument", "x"), *named(gs, "argument", "g")]
-    return noted(name, inputs, body, results)
-
-
-def way(body: Body, program: Program, own: Sequence[Value], prefix: str) -> Way:
-    """A Program with just these inputs and what it reads of the world outside."""
-    program = prune(program)
-    read = {v for i in program.instructions for v in i.values} | set(program.outputs)
-    used = [f for f in body.fixed if f.value in read]
-    inputs = [*named(own, "argument", prefix), *named([f.value for f in used], "argument", "w")]
-    return Way(optimize(program.replaced(inputs=inputs).check()), [f.array for f in used])
-
-
-def own_values(body: Body, carries: int) -> list[Value]:
-    """The inputs of a step: what is carried, memory among it, then what it goes through."""
-    return [*body.inputs[:carries], *[a.inner for a in body.memory], *body.inputs[carries:]]
-
-
-def own_results(body: Body, carries: int) -> list[Value]:
-    return [*body.results[:carries], *[a.now for a in body.memory], *body.results[carries:]]
-
-
-def there_alone(body: Body, carries: int) -> Way:
-    """A step of which nothing is kept for a way back."""
-    return way(body, whole(body, "step", own_results(body, carries)), own_values(body, carries), "x")
-
-
-def there_and_back(body: Body, carries: int) -> Ways:
-    """The Programs of a step there and of a step back."""
-    n, wants = carries, body.wants
-    results, own = own_results(body, n), own_values(body, n)
-    pulled = body.pull(body.outer, wanted_of(body, n), adding=True)
-    with body.inside():
-        value = body.child.operand
-        carried = [value(g) for g in pulled.given[:n] if g is not None]
-        sums = [value(g) for g in pulled.sums]
-        ys = [value(g) for g in pulled.given[n:] if g is not None]
-        found = [value(g) for g in pulled.leaves[:n] if g is not None]
-        found += [value(g) for g in pulled.outer]
-        found += [value(g) for g, want in zip(pulled.leaves[n:], wants[n:], strict=True) if want]
-    late = [*carried, *sums, *ys]
-    both = whole(body, "step", [*results, *found], late)
-    pulls = both.outputs[len(results) :]
-    cut = carve(both, late, pulls, [f.value for f in body.fixed])
-    kept = [
-        Laid(v, body.child.new) for v in (*cut.residuals, *[v for v in own[: n + len(body.memory)] if v in cut.inputs])
-    ]
-    there = both.replaced(
-        instructions=[*both.instructions, *[i for x in kept for i in x.there]],
-        outputs=[*both.outputs[: len(results)], *[x.stored for x in kept]],
-    )
-    rows = [i for i, v in enumerate(body.inputs[n:]) if v in cut.inputs]
-    back = Program("step back", (), cut.constants, [*[i for x in kept for i in x.back], *cut.instructions], pulls)
-    inner = [*late, *[body.inputs[n + i] for i in rows], *[x.again for x in kept]]
-    return Ways(way(body, there, own, "x"), rows, way(body, back, inner, "g"))
-
-
-def wanted_of(body: Body, carries: int) -> list[bool]:
-    """The results whose cotangents the way back takes: carried ones that want any, and the ys on the tape."""
-    return [*body.wants[:carries], *[e is not None for e in body.ends[carries:]]]
-
-
-class Laid:
-    """A value that is kept of each step: stacked in the order in which it lies in memory, so that it comes back so."""
-
-    def __init__(self, value: Value, new: Callable[..., Value]) -> None:
-        dims = tuple(sorted(range(value.ndim), key=lambda d: -value.strides[d]))
-        spec = Spec(tuple(value.shape[d] for d in dims), value.dtype)
-        steps = contiguous(spec.shape, value.dtype.itemsize)
-        self.there: list[Instruction] = []
-        self.back: list[Instruction] = []
-        self.stored = self.again = value
-        if dims != tuple(range(value.ndim)) and tuple(value.strides[d] for d in dims) == steps:
-            self.stored, self.again = new(spec, steps), new(spec, steps)
-            turned = tuple(sorted(range(value.ndim), key=dims.__getitem__))
-            self.there = [Instruction(permute, (value,), {"dims": dims}, (self.stored,))]
-            self.back = [Instruction(permute, (self.again,), {"dims": turned}, (value,))]
 
 
 def note_loop(
@@ -222,15 +136,15 @@ def note_loop(
     """One instruction for all steps: its results as tensors, and the new content of memory outside."""
     n, m = carries, len(body.memory)
     arrays = [frozen(x) for x in arrays]
-    ways = there_and_back(body, n) if MODES.grad and any(e is not None for e in body.ends) else None
-    there = there_alone(body, n) if ways is None else ways.there
+    back = StepsBack(body, n) if MODES.grad and any(e is not None for e in body.ends) else None
+    there = there_alone(body, n) if back is None else back.way_there()
     given = [*arrays[:n], *[a.array for a in body.memory], *arrays[n:], *there.fixed]
     params = {"body": there.program, "length": length, "carries": n + m, "rows": len(arrays) - n, "reverse": reverse}
     out = ran(ops.loop(*given, **params))
     memory, out = out[n : n + m], [*out[:n], *out[n + m :]]
     outs = as_tensors(out, body.outs)
-    if ways is not None:
-        node = Loop(body, n, ways, arrays, edges, out, length, reverse)
+    if back is not None:
+        node = Loop(body, n, back, arrays, edges, out, length, reverse)
         node.hang(outs, [e is not None for e in body.ends])
     return outs, memory
 
@@ -239,7 +153,7 @@ class Loop(Flow):
     """A loop that ran as one instruction; the way back is another."""
 
     def __init__(
-        self, body: Body, carries: int, ways: Ways, arrays: Sequence[Any], edges: Edges, out: Sequence[Any],
+        self, body: Body, carries: int, back: StepsBack, arrays: Sequence[Any], edges: Edges, out: Sequence[Any],
         length: int, reverse: bool,
     ) -> None:  # fmt: skip
         n, wants = len(body.outs), body.wants
@@ -247,40 +161,101 @@ class Loop(Flow):
         mine = [e for e, want in zip(wanted[:carries], wants[:carries], strict=True) if want]
         rows = [e for e, want in zip(wanted[carries:], wants[carries:], strict=True) if want]
         super().__init__("scan", [*mine, *body.outer, *rows], out[:n])
-        self.body, self.carries, self.ways, self.arrays, self.given = body, carries, ways, arrays, edges
+        self.body, self.carries, self.back, self.arrays, self.given = body, carries, back, arrays, edges
+        self.outer = body.outer
+        self.carried = [i for i, want in enumerate(wants[:carries]) if want]
+        self.rows = [i for i, want in enumerate(wants[carries:]) if want]
         self.length, self.reverse = length, reverse
-        self.save([*[arrays[carries + i] for i in ways.rows], *map(frozen, out[n:])], [body])
+        self.save([*[arrays[carries + i] for i in back.rows], *map(frozen, out[n:])], [body])
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
-        n, wanted = self.carries, wanted_of(self.body, self.carries)
-        gs, saved = self.cotangents(g), self.values()
+        came, saved, n = self.cotangents(g), self.values(), self.carries
+        carry, ys = {k: x for k, x in came.items() if k < n}, {k - n: x for k, x in came.items() if k >= n}
+        plan = self.back.plan(carry, ys, self.length)
+        outer = sorted({j for turn, _ in plan for j in turn.sums})
+        some = next(iter(came.values()))
         # -0.0: whatever is added to it stays what it is
-        sums = sums_so_far(self.body.outer, gs[0], -0.0)
-        carry = [*[g for g, want in zip(gs[:n], wanted[:n], strict=True) if want], *sums]
-        ys = [g for g, want in zip(gs[n:], wanted[n:], strict=True) if want]
-        if record:
-            return zip(self.edges, self.pull_again(carry, ys), strict=True)
-        rows, (program, fixed) = [*ys, *saved], self.ways.back
-        params = {"body": program, "length": self.length, "carries": len(carry), "rows": len(rows)}
-        out = ops.loop(*carry, *rows, *fixed, **params, reverse=not self.reverse)
-        return zip(self.edges, ran(out), strict=True)
+        before = sums_so_far([self.outer[j] for j in outer], [self.back.body.sums[j] for j in outer], some, -0.0)
+        sums = dict(zip(outer, before, strict=True))
+        take = partial(self.take_again, self.states()) if record else partial(self.take, saved)
+        pieces: dict[int, list[tuple[int, int, Any]]] = {i: [] for i in self.rows}  # where they begin, how many, what
+        left = self.length
+        for turn, count in plan:
+            start = self.length - left if self.reverse else left - count
+            left -= count
+            if not turn.way.program.outputs:
+                carry = {}
+                continue
+            given = [carry[i] for i in turn.takes], [sums[j] for j in turn.sums], [ys[k] for k in turn.ys]
+            out = iter(take(turn, start, count, *given))
+            carry = {i: next(out) for i in turn.gives}
+            sums.update({j: next(out) for j in turn.sums})
+            for i in turn.rows:
+                pieces[i].append((start, count, next(out)))
+        rows = [self.joined(parts) if parts else None for parts in pieces.values()]
+        carried = [carry.get(i) for i in self.carried]
+        return zip(self.edges, [*carried, *[sums.get(j) for j in range(len(self.outer))], *rows], strict=True)
 
-    def pull_again(self, carry: Sequence[Any], ys: Sequence[Any]) -> list[Tensor]:
-        """The cotangents on the tape: a loop that notes what steps start from, and one over the body's pullback."""
+    def take(self, saved: Sequence[Any], turn: Turn, start: int, count: int, *given: Sequence[Any]) -> list[Any]:
+        """So many steps back, or one that gives other cotangents than it is given."""
+        carry, (program, fixed) = [*given[0], *given[1]], turn.way
+        rows, fixed = [*given[2], *saved], all_standing(fixed)
+        if turn.gives == turn.takes:
+            params = {"body": program, "length": count, "carries": len(carry), "rows": len(rows)}
+            params |= {"start": start} if start else {}
+            return ran(ops.loop(*carry, *rows, *fixed, **params, reverse=not self.reverse))
+        out = replay(program, [*carry, *[slice_(x, key=(start,)) for x in rows], *fixed])
+        n = len(out) - len(turn.rows)
+        return [*out[:n], *[reshape(x, shape=(1, *x.shape)) for x in out[n:]]]
+
+    def joined(self, parts: Sequence[tuple[int, int, Any]]) -> Any:
+        """The cotangents of one of the xs: zeros for the steps where none came."""
+        found, at, some = [], 0, parts[0][2]
+
+        def none(count: int) -> None:
+            if count:
+                found.append(full_like(some, value=0.0, shape=(count, *some.shape[1:])))
+
+        for start, count, x in sorted(parts, key=lambda part: part[0]):
+            none(start - at)
+            found.append(x)
+            at = start + count
+        none(self.length - at)
+        return found[0] if len(found) == 1 else cat(*found, dim=0)
+
+    def states(self) -> list[Tensor]:
+        """What steps start from, on the tape: by a loop that notes it."""
         body, n = self.body, self.carries
-        pulled = body.pull(body.outer, wanted_of(body, n), adding=True, record=True)
         with body.inside():
             start = [*body.leaves[:n], *[Symbol(Buffer(a.inner, a.buffer.device), a.inner) for a in body.memory]]
         states = Body(body.child, body.start, body.leaves, [*body.outs[:n], *start], body.memory)
-        outs, _ = note_loop(states, n, self.arrays, self.given, self.length, self.reverse)
-        given = [[g for g in part if g is not None] for part in (pulled.given[:n], pulled.given[n:])]
-        found = [[g for g in part if g is not None] for part in (pulled.leaves[:n], pulled.leaves[n:])]
-        leaves = [*given[0], *pulled.sums, *given[1], *start, *body.leaves[n:]]
-        back = Body(body.child, body.start, leaves, [*found[0], *pulled.outer, *found[1]], [])
-        firsts = [x if isinstance(x, Tensor) else wrap(x) for x in (*carry, *ys)]
-        through = [*firsts, *outs[n:]]
-        arrays, edges = [*[x._array for x in through], *self.arrays[n:]], [*map(edge_of, through), *self.given[n:]]
-        return note_loop(back, len(carry), arrays, edges, self.length, not self.reverse)[0]
+        xs = zip(self.arrays[n:], self.given[n:], strict=True)
+        return [
+            *note_loop(states, n, self.arrays, self.given, self.length, self.reverse)[0][n:],
+            *[wrap(x) if e is None else attach(wrap(x), e) for x, e in xs],
+        ]
+
+    def take_again(self, states: list[Tensor], turn: Turn, start: int, count: int, *given: Sequence[Any]) -> list[Any]:
+        """The same on the tape: a loop over the body's pullback, given what steps start from."""
+        body, n = self.body, self.carries
+        which = [k in turn.takes or k - n in turn.ys for k in range(len(body.outs))]
+        pulled = body.pull([body.outer[j] for j in turn.sums], which, record=True)
+        with body.inside():
+            begin = [*body.leaves[:n], *[Symbol(Buffer(a.inner, a.buffer.device), a.inner) for a in body.memory]]
+        carried, ys = ([g for g in part if g is not None] for part in (pulled.given[:n], pulled.given[n:]))
+        leaves = [*carried, *pulled.sums, *ys, *begin, *body.leaves[n:]]
+        found = [*[pulled.leaves[i] for i in turn.gives], *pulled.outer, *[pulled.leaves[n + i] for i in turn.rows]]
+        back = Body(body.child, body.start, leaves, found, [])
+        carry = [x if isinstance(x, Tensor) else wrap(x) for x in (*given[0], *given[1])]
+        rows = [
+            ops.part(x, start, count) for x in (*[y if isinstance(y, Tensor) else wrap(y) for y in given[2]], *states)
+        ]
+        m, one = len(carry), turn.gives != turn.takes
+        through = [*[reshape(x, shape=(1, *x._array.shape)) if one else x for x in carry], *rows]
+        arrays, edges = [x._array for x in through], [*map(edge_of, through)]
+        outs = note_loop(back, 0 if one else m, arrays, edges, count, not self.reverse)[0]
+        k = len(outs) - len(turn.rows) if one else 0
+        return [*[reshape(x, shape=x._array.shape[1:]) for x in outs[:k]], *outs[k:]]
 
 
 class Endless(Flow):
@@ -298,129 +273,6 @@ class Endless(Flow):
 # -- branches ----------------------------------------------------------------------------------------------------------
 
 
-class Fork:
-    """Two bodies with the same inputs and like results."""
-
-    def __init__(self, bodies: Sequence[Body]) -> None:
-        self.bodies = bodies
-        self.buffers = list(dict.fromkeys(a.buffer for body in bodies for a in body.memory))  # that one of them writes
-        for body in bodies:
-            with body.inside():
-                for buffer in self.buffers:
-                    body.child.adopt(buffer)
-        self.outside: dict[Any, Any] = {}  # what they read of the world around them
-        for body in bodies:
-            self.outside.update(zip(keys_of(body.everything), [f.array for f in body.everything], strict=True))
-
-    def inputs(self, body: Body) -> list[Value]:
-        """The values that stand for the inputs; what only the other body reads stands for nothing."""
-        mine = dict(zip(keys_of(body.everything), [f.value for f in body.everything], strict=True))
-        others = [mine[key] if key in mine else unread(body, x) for key, x in self.outside.items()]
-        return [*body.inputs, *others]
-
-    def results(self, body: Body) -> list[Value]:
-        return [*body.results, *[body.child.adopted[b].now for b in self.buffers]]
-
-
-def unread(body: Body, x: Any) -> Value:
-    """A value for an input that a body does not read."""
-    if type(x) is Number:
-        return body.child.new(Spec((), np.dtype(type(x.now))), weak=True)
-    return body.child.new(Spec(x.shape, x.dtype), x.strides)
-
-
-class Halves(NamedTuple):
-    """The branches there or back, and what they are given of the world outside."""
-
-    true: Program
-    false: Program
-    given: list[Any]
-
-    def run(self, pred: Any, arrays: Sequence[Any]) -> list[Any]:
-        return ran(ops.branch(pred, *arrays, *self.given, true=self.true, false=self.false))
-
-
-def halves(programs: Sequence[Program], own: int, outside: Sequence[Any]) -> Halves:
-    """Two Programs without those inputs from outside that neither reads."""
-    read = [{v for i in p.instructions for v in i.values} | set(p.outputs) for p in programs]
-    used = [
-        k for k in range(len(outside)) if any(p.inputs[own + k].value in r for p, r in zip(programs, read, strict=True))
-    ]
-    true, false = [p.replaced(inputs=[*p.inputs[:own], *[p.inputs[own + k] for k in used]]).check() for p in programs]
-    return Halves(true, false, [outside[k] for k in used])
-
-
-class Slots:
-    """What branches keep for the way back. Both give the same: a slot that one does not need holds zeros."""
-
-    def __init__(self) -> None:
-        self.specs: list[Spec] = []
-        self.taken: list[dict[int, Value]] = []
-
-    def take(self, values: Sequence[Value]) -> None:
-        """One more branch, which keeps these."""
-        mine: dict[int, Value] = {}
-        for v in values:
-            spec = Spec(v.shape, v.dtype)
-            k = next((k for k, s in enumerate(self.specs) if s == spec and k not in mine), len(self.specs))
-            if k == len(self.specs):
-                self.specs.append(spec)
-            mine[k] = v
-        self.taken.append(mine)
-
-    def filled(self, which: int, program: Program, body: Body) -> Program:
-        """The way there of a branch, with all slots as results."""
-        mine, new = self.taken[which], body.child.new
-        outputs, instructions, constants = list(program.outputs), list(program.instructions), dict(program.constants)
-        for k, spec in enumerate(self.specs):
-            value = mine.get(k)
-            if value is None:
-                zero, value = new(Spec((), spec.dtype)), new(spec)
-                constants[zero] = np.zeros((), spec.dtype)
-                instructions.append(Instruction(full_like, (zero,), {"value": 0, "shape": spec.shape}, (value,)))
-            outputs.append(value)
-        return program.replaced(outputs=outputs, instructions=instructions, constants=constants)
-
-    def values(self, which: int, body: Body) -> list[Value]:
-        """The values of the slots on the way back."""
-        return [self.taken[which].get(k) or body.child.new(spec) for k, spec in enumerate(self.specs)]
-
-
-def there_and_back_of(
-    fork: Fork, outer: Sequence[Edge], ends: Sequence[bool], places: Sequence[int]
-) -> tuple[Halves, Halves]:
-    """Both branches there, and both back."""
-    slots, wholes, cuts = Slots(), [], []
-    for body in fork.bodies:
-        for i in places:
-            body.leaves[i]._requires_grad = True
-        pulled = body.pull(outer, ends, adding=True)
-        with body.inside():
-            value = body.child.operand
-            gs = [value(g) for g in (*pulled.given, *pulled.sums) if g is not None]
-            found = [*[value(g) for g in pulled.outer], *[value(pulled.leaves[i]) for i in places]]
-        results = fork.results(body)
-        inputs = [*named(fork.inputs(body), "argument", "x"), *named(gs, "argument", "g")]
-        both = noted("branch", inputs, body, [*results, *found])
-        cut = carve(both, gs, both.outputs[len(results) :])
-        slots.take(cut.residuals)
-        wholes.append((body, both, len(results), len(gs)))
-        cuts.append(cut)
-    there, back = [], []
-    for which, ((body, both, n, g), cut) in enumerate(zip(wholes, cuts, strict=True)):
-        given, late = both.inputs[: len(both.inputs) - g], both.inputs[len(both.inputs) - g :]
-        name = ("if true", "if false")[which]
-        forward = both.replaced(name=name, inputs=given, outputs=both.outputs[:n])
-        there.append(optimize(prune(slots.filled(which, forward, body)).check()))
-        inputs = [*late, *named(slots.values(which, body), "argument", "saved"), *given]
-        back.append(
-            optimize(Program(f"{name}, back", inputs, cut.constants, cut.instructions, both.outputs[n:]).check())
-        )
-    own, outside = len(fork.bodies[0].inputs), list(fork.outside.values())
-    k = len(slots.specs)
-    return halves(there, own, outside), halves(back, sum(ends) + len(outer) + k + own, outside)
-
-
 def note_branch(
     pred: Any, bodies: Sequence[Body], arrays: Sequence[Any], edges: Edges
 ) -> tuple[list[Tensor], list[tuple[Buffer, Any]]]:
@@ -432,13 +284,13 @@ def note_branch(
     if MODES.grad and any(ends):
         places = [i for i, pair in enumerate(zip(*[body.wants for body in bodies], strict=True)) if any(pair)]
         outer = list(dict.fromkeys(e for body in bodies for e in body.outer))
-        there, back = there_and_back_of(fork, outer, ends, places)
-        out = there.run(pred, arrays)
+        back = BranchesBack(fork, outer, ends, places)
+        out = back.way_there().run(pred, arrays)
         node = Branch(bodies, outer, places, ends, back, pred, arrays, edges, out, n + len(fork.buffers))
     else:
         programs = [
             noted(name, named(fork.inputs(body), "argument", "x"), body, fork.results(body))
-            for name, body in zip(("if true", "if false"), bodies, strict=True)
+            for name, body in zip(BRANCHES, bodies, strict=True)
         ]
         out = halves(programs, len(arrays), list(fork.outside.values())).run(pred, arrays)
     outs = as_tensors(out, bodies[0].outs)
@@ -451,7 +303,7 @@ class Branch(Flow):
     """A branch that was taken; the way back is a branch, too."""
 
     def __init__(
-        self, bodies: Sequence[Body], outer: Sequence[Edge], places: Sequence[int], ends: Sequence[bool], back: Halves,
+        self, bodies: Sequence[Body], outer: Edges, places: Sequence[int], ends: Sequence[bool], back: BranchesBack,
         pred: Any, arrays: Sequence[Any], edges: Edges, out: Sequence[Any], results: int,
     ) -> None:  # fmt: skip
         super().__init__("cond", [*outer, *[edges[i] for i in places]], out[: len(ends)])
@@ -460,19 +312,30 @@ class Branch(Flow):
         self.save([pred, *map(frozen, out[results:]), *arrays], bodies)
 
     def pull(self, g: Any, record: bool) -> Iterable[tuple[Edge | None, Any]]:
-        gs, (pred, *saved) = self.cotangents(g), self.values()
-        gs = [*[g for g, end in zip(gs, self.ends, strict=True) if end], *sums_so_far(self.outer, gs[0], 0.0)]
+        came, (pred, *saved) = self.cotangents(g), self.values()
+        back, some = self.back(came), next(iter(came.values()))
+        specs = [self.back.bodies[0].sums[j] for j in back.sums]
+        gs = [*came.values(), *sums_so_far([self.outer[j] for j in back.sums], specs, some, 0.0)]
         if record:
-            return zip(self.edges, self.pull_again(gs), strict=True)
-        return zip(self.edges, self.back.run(pred, [*gs, *saved]), strict=True)
+            out = iter(self.pull_again(back, list(came), gs))
+        else:
+            out = iter(back.halves.run(pred, [*gs, *saved]) if back.sums or back.places else ())
+        sums, places = {j: next(out) for j in back.sums}, {i: next(out) for i in back.places}
+        found = [*[sums.get(j) for j in range(len(self.outer))], *[places.get(i) for i in self.places]]
+        return zip(self.edges, found, strict=True)
 
-    def pull_again(self, gs: Sequence[Any]) -> list[Tensor]:
+    def pull_again(self, back: BranchBack, which: Sequence[int], gs: Sequence[Any]) -> list[Tensor]:
         """The cotangents on the tape: a branch over the pullbacks of both bodies."""
         backs = []
         for body in self.bodies:
-            pulled = body.pull(self.outer, self.ends, adding=True, record=True)
+            outer = [e for j in back.sums if (e := self.outer[j]) is not None]
+            pulled = body.pull(outer, [k in which for k in range(len(body.outs))], record=True)
             leaves = [*[g for g in (*pulled.given, *pulled.sums) if g is not None], *body.leaves]
-            found = [*pulled.outer, *[pulled.leaves[i] for i in self.places]]
+            with body.inside():
+                found = [s if new is None else new for new, s in zip(pulled.outer, pulled.sums, strict=True)]
+                for i in back.places:
+                    x, g = body.leaves[i], pulled.leaves[i]
+                    found.append(wrap(full_like(x._array, value=0.0)) if g is None else g)
             backs.append(Body(body.child, body.start, leaves, found, []))
         firsts = [g if isinstance(g, Tensor) else wrap(g) for g in gs]
         arrays, edges = [*[g._array for g in firsts], *self.arrays], [*map(edge_of, firsts), *self.given]
@@ -488,7 +351,7 @@ def note_while(
     """One instruction for as many steps as it takes. The body's last result is whether there is one more to take."""
     n, m = carries, len(body.memory)
     own, results = own_values(body, n), own_results(body, n)
-    programs = [whole(body, "condition", results[n + m :]), whole(body, "step", results[: n + m])]
+    programs = [whole(body, results[n + m :], "condition"), whole(body, results[: n + m])]
     read = {v for p in programs for i in p.instructions for v in i.values} | {v for p in programs for v in p.outputs}
     used = [f for f in body.fixed if f.value in read]
     inputs = [*named(own, "argument", "x"), *named([f.value for f in used], "argument", "w")]

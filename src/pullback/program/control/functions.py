@@ -371,6 +371,7 @@ def again_loop(instruction: Instruction, operands: Sequence[Any]) -> Any:
         return list(map(as_tensor, replay(params["body"], [*xs, *fixed])))
 
     carry, rows = list(map(as_tensor, operands[:n])), list(map(as_tensor, operands[n : n + m]))
+    rows = [ops.part(x, params.get("start", 0), params["length"]) for x in rows]
     last, ys = loop(flat, [flat], carry, rows, params["length"], params["reverse"])
     return ops.one_or_all([*last, *ys])
 

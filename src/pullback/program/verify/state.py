@@ -11,7 +11,7 @@ import numpy as np
 
 from ...tensor import Tensor
 from ..capture.places import PLAIN_TYPES, Walk
-from ..capture.snapshot import Snapshot
+from ..capture.snapshot import Held, Snapshot
 
 CONTAINERS = (list, dict, set, deque)
 
@@ -24,8 +24,9 @@ class State:
         walk = self.walk = Walk(*self.given)
         self.snapshot = Snapshot(walk)
         self.names = {id(x._storage.array): name for x, name in walk.tensors.values()}
-        held = [x._storage.array for x, _ in walk.tensors.values()] + [array for array, _ in walk.arrays.values()]
-        self.memory = [(array, array.copy()) for array in {id(array): array for array in held}.values()]
+        tensors = {id(x._storage.array): x._storage.array for x, _ in walk.tensors.values()}
+        self.memory = [(array, array.copy()) for array in tensors.values()]
+        self.other = [Held(*found) for found in walk.arrays.values()]
         self.containers: dict[int, tuple[Any, Any]] = {}
         for thing in (args, kwargs, *walk.schedulers, *[x for x in walk._seen.values() if type(x) in (set, deque)]):
             self.keep(thing)
@@ -57,14 +58,16 @@ class State:
                 array.put(content.copy().read())
             elif array.flags.writeable:
                 np.copyto(array, content)
+        for held in self.other:
+            held.restore()
 
     def written(self, known: set[int]) -> list[str]:
         """The names of memory that holds something else now, other than the arrays of these ids."""
         return [
-            self.names.get(id(array), "an array")
+            self.names[id(array)]
             for array, content in self.memory
             if id(array) not in known and not same(np.asarray(array), np.asarray(content))
-        ]
+        ] + [held.name for held in self.other if id(held.memory) not in known and held.changed()]
 
     def python(self) -> dict[str, list[str]]:
         """What Python's places hold now, by name: plain values as they are, of tensors dtype and shape."""

@@ -29,8 +29,10 @@ from ...ops.record import WATCHERS, Op
 from ...tensor import Tensor
 from .. import passes
 from ..call import compiled as compiling
-from ..call.bind import Entry, different, storage_of
+from ..call.bind import Entry
+from ..call.conditions import different, memory_of
 from ..capture.captured import Constant, Fresh, Nest, Record, Same
+from ..capture.gradient import Ways
 from ..capture.places import PLAIN_TYPES
 from ..capture.session import capture
 from ..capture.symbol import Number
@@ -252,7 +254,7 @@ class Target:
         self.index, self.source = content.index, content.source
         self.tensor = content.source.find(arguments)
         self.storage = self.tensor._storage
-        self.array = storage_of(self.tensor, self.source)
+        self.array = memory_of(self.tensor, self.source)
 
     def now(self) -> Any:
         """What lies there; an engine may have moved it elsewhere."""
@@ -280,6 +282,7 @@ class Trial:
         self.on_host = all(type(x) is np.ndarray for x in (*sources, *[t.array for t in self.targets]))
         self.views: list[Instruction] = []
         self.back: WayBack | None = None
+        self.kept: Sequence[Any] = ()  # of the last inputs
         if gradients and self.captured.graph is not None and MODES.grad:
             self.back = WayBack(self.captured, self.raw, self.arguments)
         self.names = [f"result {i}" for i in range(len(self.raw.outputs))] + [w.name for w in self.raw.writes]
@@ -289,15 +292,14 @@ class Trial:
 
     def raw_source(self, source: Any) -> Any:
         """The array that an input is read from."""
-        return np.zeros(()) if isinstance(source, Number) else storage_of(source.find(self.arguments), source)
+        return np.zeros(()) if isinstance(source, Number) else memory_of(source.find(self.arguments), source)
 
     def inputs(self) -> list[Any]:
         """What the Program reads, in this state."""
         inputs = self.entry.inputs(self.args, self.kwargs)
         if inputs is None:
             fail(PullbackError, f"a condition of the step does not hold: {self.entry.why(self.args, self.kwargs)}")
-        if self.captured.graph is not None:
-            self.entry.keep(inputs)
+        self.kept = self.entry.keep(inputs)
         return inputs
 
     def inputs_for(self, engine: str) -> list[Any]:
@@ -325,20 +327,25 @@ class Trial:
             return Reading([np.array(x) for x in results], {}, [])
         if self.back is None:
             return self.finished(results)[0]
-        before, run = getattr(self.entry, "run_back", None), self.build(engine, self.back.pair.backward)
-        self.entry.run_back = lambda xs: run(arrays_of(xs) if engine == "numpy" else xs)
+        before = getattr(self.entry, "ways", None)
+        self.entry.ways = Ways(self.back.pair, functools.partial(self.way_back, engine))
         try:
             return self.finished(results)[0]
         finally:
             if before is not None:
-                self.entry.run_back = before
+                self.entry.ways = before
+
+    def way_back(self, engine: str, program: Program) -> Any:
+        """What runs a backward Program."""
+        run = self.build(engine, program)
+        return lambda xs: run(arrays_of(xs) if engine == "numpy" else xs)
 
     def finished(self, results: Sequence[Any]) -> tuple[Reading, Any]:
         """An engine's results, written and read back; and what the call returns."""
         if len(results) != len(self.raw.results):
             fail(PullbackError, f"there are {len(results)} results instead of {len(self.raw.results)}")
         by_index = dict(enumerate(results))
-        returned = self.entry.finish(self.args, self.kwargs, results)
+        returned = self.entry.finish(self.args, self.kwargs, results, self.kept)
         return self.read(returned, by_index), returned
 
     def read(self, returned: Any, results: dict[int, Any]) -> Reading:

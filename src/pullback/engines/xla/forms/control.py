@@ -25,15 +25,21 @@ def started(arrays: Sequence[Any], body: Any) -> tuple[Array, ...]:
 
 
 @form("loop")
-def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False) -> Any:
-    fixed = arrays[carries + rows :]
+def _loop(*arrays: Any, body: Any, length: int, carries: int, rows: int, reverse: bool = False, start: int = 0) -> Any:
+    xs, fixed = tuple(arrays[carries : carries + rows]), arrays[carries + rows :]
 
     def step(carry: Any, x: Any) -> Any:
         out = replay(body, [*carry, *x, *fixed])
         return tuple(out[:carries]), tuple(out[carries:])
 
-    start, xs = started(arrays[:carries], body), tuple(arrays[carries : carries + rows])
-    last, ys = lax.scan(step, start, xs, length=length, reverse=reverse)
+    def at(carry: Any, t: Any) -> Any:
+        return step(carry, [lax.dynamic_index_in_dim(x, t, keepdims=False) for x in xs])
+
+    first = started(arrays[:carries], body)
+    if all(x.shape[0] == length for x in xs):
+        last, ys = lax.scan(step, first, xs, length=length, reverse=reverse)
+    else:  # some of the steps: by their numbers, so that nothing is copied
+        last, ys = lax.scan(at, first, jnp.arange(start, start + length), reverse=reverse)
     return one_or_all([*last, *ys])
 
 
