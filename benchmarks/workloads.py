@@ -18,14 +18,16 @@ class Step(NamedTuple):
 
     def run(self, torch: Any, loss_of: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """The step: batch -> loss."""
+        parameters, optimizer, clip = list(self.model.parameters()), self.optimizer, self.clip
+        loss_of = loss_of or self.loss_of
 
         def step(*batch: Any) -> Any:
-            self.optimizer.zero_grad()
-            loss = (loss_of or self.loss_of)(*batch)
+            optimizer.zero_grad()
+            loss = loss_of(*batch)
             loss.backward()
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-            self.optimizer.step()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
             return loss
 
         return step

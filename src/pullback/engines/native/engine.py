@@ -11,11 +11,13 @@ import numpy as np
 
 from ...errors import PullbackError, RangeError, fail
 from ...program.program import Program, Value
-from ..numpy.threads import cores
+from ..numpy import threads
 from . import build as builder
+from .debug import Guards
 from .lower import lower
 from .place import ALIGNMENT, ARENA, CONSTANT, INPUT, NUMBER, OUTPUT, Place, fills
-from .plan import Host, Plan
+from .plan import Host, Plan, microseconds, runs
+from .report import report
 from .source import Source, write
 
 DONE, OTHER_LAYOUT = -1, -2
@@ -39,15 +41,17 @@ class Executable:
         self.program = program
         self.plan = plan = lower(program)
         self.source = source = write(plan)
-        self.library = builder.load(source.families, source.text)
-        self.threads = 1 if microseconds(plan) < WORTHWHILE else cores()
+        self.library: Any = builder.load(source.kernels, source.text)
+        self.small = sum(n * microseconds(step) for step, n in runs(plan.steps)) < WORTHWHILE
+        self.limit = threads.limit  # what set_num_threads() said when `threads` was set
         self.lock = threading.Lock()
         self.arena = aligned(plan.size)
         self.numbers = [k for k, given in enumerate(program.inputs) if given.kind == "number"]
         self.cells = np.zeros(max(len(program.inputs), 1), np.float64)  # a cell for each input that is a number
         self.known: list[Any] = [None] * len(program.inputs)
         self.specs = [(home.shape, home.strides, home.dtype) for home in plan.fresh]
-        self.makers = [maker(*spec) for spec in self.specs]
+        self.guards = Guards(plan, self.arena) if builder.debugging() else None
+        self.makers = [(self.guards.maker if self.guards else maker)(*spec) for spec in self.specs]
         self.tables = [self.table(piece) if isinstance(piece, str) else piece for piece in source.pieces]
         runtime = builder.library("runtime")
         self.run = runtime.pb_call
@@ -60,11 +64,15 @@ class Executable:
         """Run it."""
         inputs = inputs if type(inputs) is list else list(inputs)
         with self.lock:
+            if threads.limit is not self.limit:
+                self.take_threads()
             for k in self.numbers:
                 x = inputs[k]
                 if x is not self.known[k]:
                     self.known[k] = x
                     self.cell(k)[...] = x
+            if self.guards is not None:
+                self.guards.begin()
             outputs = [make() for make in self.makers]
             for table in self.tables:
                 if isinstance(table, Host):
@@ -78,7 +86,26 @@ class Executable:
                     done = self.run(ctypes.addressof(table), inputs, outputs)
                 if done != DONE:
                     self.fault(done, table.fault_index)
+            if self.guards is not None:
+                self.guards.check()
         return [outputs[k] if kind == "fresh" else inputs[k] for kind, k in self.plan.results]
+
+    def report(self) -> str:
+        """What became of the instructions."""
+        count = max((table.threads for table in self.tables if isinstance(table, Table)), default=1)
+        return report(self.program, self.plan, count)
+
+    @property
+    def threads(self) -> int:
+        """How many threads it runs on."""
+        return 1 if self.small else threads.cores()
+
+    def take_threads(self) -> None:
+        """set_num_threads() was called."""
+        self.limit = threads.limit
+        for piece in self.tables:
+            if isinstance(piece, Table):
+                piece.threads = self.threads
 
     def cell(self, k: int) -> np.ndarray[Any, Any]:
         """Where input k lies, which is a number."""
@@ -136,13 +163,6 @@ class Executable:
             self.array(place, inputs, outputs)[...] = x
 
 
-def microseconds(plan: Plan) -> float:
-    """About how long the steps take: 20 operations or 8 bytes in a nanosecond."""
-    flops = sum(i.flops for step in plan.steps for i in step.instructions)
-    moved = sum(memory.nbytes for step in plan.steps for memory in (*step.reads, *step.writes))
-    return flops / 20e3 + moved / 8e3
-
-
 def tables(plan: Plan, source: Source, arena: Any, cells: Any) -> dict[str, Any]:
     """The addresses and sizes that the C source leaves open."""
     count = len(plan.program.inputs)
@@ -154,9 +174,12 @@ def tables(plan: Plan, source: Source, arena: Any, cells: Any) -> dict[str, Any]
         if memory.kind in (INPUT, OUTPUT):
             origin[k], offset[k] = memory.index + (count if memory.kind == OUTPUT else 0), start
         else:
-            base = {ARENA: lambda m: arena.ctypes.data + m.offset, NUMBER: lambda m: cells.ctypes.data + 8 * m.index,
-                    CONSTANT: lambda m: plan.constants[m.index].ctypes.data}[memory.kind]  # fmt: skip
-            table[k] = base(memory) + start
+            block, within = {
+                ARENA: (arena, memory.offset),
+                NUMBER: (cells, 8 * memory.index),
+                CONSTANT: (plan.constants[memory.index] if memory.kind == CONSTANT else cells, 0),
+            }[memory.kind]
+            table[k] = block.ctypes.data + within + start
     layout: list[int] = []
     for given in plan.program.inputs:
         value = given.value

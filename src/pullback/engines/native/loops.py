@@ -14,23 +14,34 @@ from .place import ARENA, Place
 from .plan import Step
 
 C = {F32: "float", F64: "double", F16: "f16", BF16: "bf16"} | {
-    np.dtype(t): c for t, c in (("b1", "uint8_t"), ("u1", "uint8_t"), ("i1", "int8_t"), ("i2", "int16_t"), ("u2", "uint16_t"),
-                                ("i4", "int32_t"), ("u4", "uint32_t"), ("i8", "int64_t"), ("u8", "uint64_t"))}  # fmt: skip
+    np.dtype(t): c
+    for t, c in (
+        *(("b1", "uint8_t"), ("u1", "uint8_t"), ("u2", "uint16_t"), ("u4", "uint32_t"), ("u8", "uint64_t")),
+        *(("i1", "int8_t"), ("i2", "int16_t"), ("i4", "int32_t"), ("i8", "int64_t")),
+    )
+}
 GRAIN = 1 << 14  # elements: for fewer, it does not pay to wake another thread
 
 
-class Load(NamedTuple):
-    """A variable that is read from memory."""
+class Access(NamedTuple):
+    """A variable that is read from memory or written to it."""
 
     name: str
     place: Place
 
 
-class Store(NamedTuple):
-    """A variable that is written to memory."""
+class Load(Access):
+    """Read."""
 
-    name: str
-    place: Place
+    pointer = property(lambda self: f"i_{self.name}")
+    type = property(lambda self: f"const {C[self.place.dtype]}")
+
+
+class Store(Access):
+    """Written."""
+
+    pointer = property(lambda self: f"o_{self.name}")
+    type = property(lambda self: C[self.place.dtype])
 
 
 class Loop(Step):
@@ -46,76 +57,78 @@ class Loop(Step):
         self.writes = [store.place.memory for store in self.stores]
 
     @property
+    def places(self) -> list[Place]:
+        return [*(x.place for x in self.loads), *(x.place for x in self.stores)]
+
+    @property
     def idle(self) -> bool:
         """Does it only copy what is there already, as state that is written in part?"""
         if self.lines or [x.name for x in self.loads] != [x.name for x in self.stores]:
             return False
         a, b = self.loads[0].place, self.stores[0].place
         same = a.memory is b.memory or (a.memory.kind == b.memory.kind != ARENA and a.memory.index == b.memory.index)
-        return same and (a.offset, a.strides, a.shape) == (b.offset, b.strides, b.shape)
+        return same and (a.offset, a.strides, a.shape, a.moving) == (b.offset, b.strides, b.shape, b.moving)
 
     def source(self, name: str) -> tuple[str, list[Any]]:
         """The C function, whose text does not depend on sizes, and its arguments."""
-        places = [x.place for x in (*self.loads, *self.stores)]
-        shape, strides = collapsed(self.shape, [p.strides for p in places])
-        outer, inner = shape[:-1], shape[-1]
-        head, arguments = [], list[Any]()
-        for x in (*self.stores, *self.loads):
-            const = "" if isinstance(x, Store) else "const "
-            head.append(f"{const}{C[x.place.dtype]} *{'o' if isinstance(x, Store) else 'i'}_{x.name}")
-            arguments.append(x.place)
-        rank = len(shape)
-        head += [f"i64 n{d}" for d in range(rank)]
-        arguments += shape
-        row, steps = dict[str, list[str]](), dict[str, str]()
-        for x, stride in zip((*self.loads, *self.stores), strides, strict=True):
-            pointer = f"{'o' if isinstance(x, Store) else 'i'}_{x.name}"
-            moving = []
-            for d, s in enumerate(stride):
-                if s == 0 or (d == rank - 1 and s == 1):
-                    continue
-                head.append(f"i64 {pointer}_s{d}")
-                arguments.append(s)
-                if d < rank - 1:
-                    moving.append(f"a{d} * {pointer}_s{d}")
-            row[pointer] = moving
-            steps[pointer] = "0" if stride[-1] == 0 else "b" if stride[-1] == 1 else f"b * {pointer}_s{rank - 1}"
-        text = [f"static KERNEL void {name}(T *t, {', '.join(head)}) {{"]
-        body: list[str] = []
-        pointers = {p: f"{p} + {' + '.join(moving)}" if moving else p for p, moving in row.items()}
-        for x in (*self.stores, *self.loads):
-            p = f"{'o' if isinstance(x, Store) else 'i'}_{x.name}"
-            const = "" if isinstance(x, Store) else "const "
-            if row[p]:
-                body.append(f"{const}{C[x.place.dtype]} *{p}_row = {pointers[p]};")
-                pointers[p] = f"{p}_row"
-        at = {p: f"{pointers[p]}[{steps[p]}]" for p in pointers}
-        inside = [f"{kind(x.place.dtype)} {x.name} = {get(x.place.dtype, at[f'i_{x.name}'])};" for x in self.loads]
-        inside += self.lines
-        inside += [f"{at[f'o_{x.name}']} = {put(x.place.dtype, x.name)};" for x in self.stores]
-        text.append("    i64 first, last;")
-        if rank == 1:
-            text += [f"    share(t, n0, {GRAIN}, &first, &last);", "    LANES", "    for (i64 b = first; b < last; b++) {",
-                     *[f"        {line}" for line in inside], "    }"]  # fmt: skip
-        else:
-            rows = " * ".join(f"n{d}" for d in range(rank - 1))
-            text += [f"    i64 rows = {rows};", f"    share(t, rows, {GRAIN} / (n{rank - 1} + 1) + 1, &first, &last);",
-                     "    for (i64 row = first; row < last; row++) {"]  # fmt: skip
-            left = "row"
-            for d in reversed(range(1, rank - 1)):
-                text.append(f"        i64 a{d} = {left} % n{d}, r{d} = {left} / n{d};")
-                left = f"r{d}"
-            text.append(f"        i64 a0 = {left};")
-            text += [f"        {line}" for line in body]
-            text += ["        LANES", f"        for (i64 b = 0; b < n{rank - 1}; b++) {{", *[f"            {line}" for line in inside],
-                     "        }", "    }"]  # fmt: skip
-        text.append("}")
+        accesses: list[Any] = [*self.stores, *self.loads]
+        shape, strides = collapsed(self.shape, [x.place.strides for x in accesses])
+        inner = len(shape) - 1
+        head = [f"{x.type} *{x.pointer}" for x in accesses] + [f"i64 n{d}" for d in range(len(shape))]
+        arguments: list[Any] = [x.place for x in accesses] + shape
+        rows: list[str] = []  # pointers to the row that is worked on
+        at: dict[str, str] = {}  # the element that is
+        for x, steps in zip(accesses, strides, strict=True):
+            open_ = [d for d, s in enumerate(steps) if s != 0 and not (d == inner and s == 1)]
+            head += [f"i64 {x.pointer}_s{d}" for d in open_]
+            arguments += [steps[d] for d in open_]
+            moves = [f"a{d} * {x.pointer}_s{d}" for d in open_ if d < inner]
+            row = f"{x.pointer}_row" if moves else x.pointer
+            if moves:
+                rows.append(f"{x.type} *{row} = {x.pointer} + {' + '.join(moves)};")
+            along = {0: "0", 1: "b"}.get(steps[inner], f"b * {x.pointer}_s{inner}")
+            at[x.pointer] = f"{row}[{along}]"
+        body = [f"{kind(x.place.dtype)} {x.name} = {get(x.place.dtype, at[x.pointer])};" for x in self.loads]
+        body += self.lines
+        body += [f"{at[x.pointer]} = {put(x.place.dtype, x.name)};" for x in self.stores]
+        loops = along_rows(inner, rows, body) if inner else along_one(body)
+        text = [f"static KERNEL void {name}(T *t, {', '.join(head)}) {{", "    i64 first, last;", *loops, "}"]
         return "\n".join(text), arguments
 
 
+def along_one(body: list[str]) -> list[str]:
+    """One dimension, of which each thread takes a part."""
+    return [
+        f"    share(t, n0, {GRAIN}, &first, &last);",
+        "    LANES",
+        "    for (i64 b = first; b < last; b++) {",
+        *[f"        {line}" for line in body],
+        "    }",
+    ]
+
+
+def along_rows(inner: int, rows: list[str], body: list[str]) -> list[str]:
+    """Several dimensions: each thread takes some of the rows, and finds the indices a0, a1 ... of each."""
+    indices, left = [], "row"
+    for d in reversed(range(1, inner)):
+        indices.append(f"i64 a{d} = {left} % n{d}, r{d} = {left} / n{d};")
+        left = f"r{d}"
+    return [
+        f"    i64 rows = {' * '.join(f'n{d}' for d in range(inner))};",
+        f"    share(t, rows, {GRAIN} / (n{inner} + 1) + 1, &first, &last);",
+        "    for (i64 row = first; row < last; row++) {",
+        *[f"        {line}" for line in (*indices, f"i64 a0 = {left};", *rows)],
+        "        LANES",
+        f"        for (i64 b = 0; b < n{inner}; b++) {{",
+        *[f"            {line}" for line in body],
+        "        }",
+        "    }",
+    ]
+
+
 def collapsed(shape: Shape, strides: Sequence[Shape]) -> tuple[list[int], list[list[int]]]:
-    """As few dimensions as say the same; the last is the one along which results lie one after the other."""
-    order = sorted([d for d, n in enumerate(shape) if n != 1], key=lambda d: -strides[-1][d])
+    """As few dimensions as say the same; the last is the one along which the first result lies in order."""
+    order = sorted([d for d, n in enumerate(shape) if n != 1], key=lambda d: -strides[0][d])
     sizes: list[int] = []
     steps: list[list[int]] = [[] for _ in strides]
     for d in order:

@@ -7,19 +7,28 @@ from typing import Any
 from ...program.program import Program, Value
 from . import kernels as kernels
 from .arena import lay_out
+from .build import debugging
+from .debug import apart
 from .expand import expand
 from .expressions import is_loop, line_of
 from .fuse import Group, fuse
 from .kernels.movement import copying as copy
 from .loops import Load, Loop, Store, kind
 from .place import ARENA, OUTPUT, Memory, Place, strides_of
-from .plan import Host, Plan
+from .plan import End, Host, Opening, Plan
 
 
 def lower(program: Program) -> Plan:
     """All steps of a Program, in places."""
     program = expand(program)
     plan = Plan(program)
+    fill(plan, program)
+    settle(plan)
+    return plan
+
+
+def fill(plan: Plan, program: Program) -> None:
+    """A Program's instructions as steps."""
     groups = fuse(program, is_loop, lambda i: i.op.view)
     needed = wanted(program, groups)
     for group in groups:
@@ -27,8 +36,6 @@ def lower(program: Program) -> Plan:
             plan.lower(group.instructions[0])
         else:
             plan.add(loop(plan, group, needed))
-    settle(plan)
-    return plan
 
 
 def wanted(program: Program, groups: list[Group]) -> set[Value]:
@@ -119,13 +126,26 @@ def replaces(place: Place, home: Place) -> bool:
 def lives(plan: Plan) -> None:
     """From which step to which each piece of the arena is used, and where it lies."""
     pieces: dict[int, Memory] = {}
+    blocks: list[tuple[int, int, list[Memory]]] = []
+    opened: list[int] = []
     for k, step in enumerate(plan.steps):
-        for memory in (*step.reads, *step.writes):
-            if memory.kind == ARENA:
-                pieces[id(memory)] = memory
-                memory.first = k if memory.first < 0 else memory.first
-                memory.last = k
-    plan.size = lay_out(pieces.values())
+        used = [memory for memory in (*step.reads, *step.writes) if memory.kind == ARENA]
+        if isinstance(step, Opening):
+            opened.append(k)
+            used = [place.memory for place in step.places if place.memory.kind == ARENA]
+        elif isinstance(step, End):
+            first = opened.pop()
+            blocks.append((first, k, used))
+            used = []
+        for memory in used:
+            pieces[id(memory)] = memory
+            memory.first = k if memory.first < 0 else memory.first
+            memory.last = k
+    for first, last, used in blocks:  # what is there before or after a loop is there in every turn
+        for memory in used:
+            if memory.first < first or memory.last > last:
+                memory.first, memory.last = min(memory.first, first), max(memory.last, last)
+    plan.size = (apart if debugging() else lay_out)(pieces.values())
 
 
 def may_replace(plan: Plan, place: Place, old: Place) -> bool:

@@ -31,12 +31,15 @@ class Memory:
 
 
 class Place:
-    """Memory looked at with a shape and strides; offset and strides count elements."""
+    """Memory looked at with a shape and strides; offset and strides count elements. In a loop it may move: by so many
+    bytes with each turn of this one and that."""
 
-    __slots__ = ("dtype", "memory", "offset", "shape", "strides")
+    __slots__ = ("dtype", "memory", "moving", "offset", "shape", "strides")
 
-    def __init__(self, memory: Memory, dtype: np.dtype[Any], shape: Shape, strides: Shape, offset: int = 0) -> None:
+    def __init__(self, memory: Memory, dtype: np.dtype[Any], shape: Shape, strides: Shape, offset: int = 0,
+                 moving: Sequence[tuple[Any, int]] = ()) -> None:  # fmt: skip
         self.memory, self.dtype, self.shape, self.strides, self.offset = memory, dtype, shape, strides, offset
+        self.moving = tuple(moving)
 
     @property
     def size(self) -> int:
@@ -55,7 +58,7 @@ class Place:
 
     def seen(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Place:
         """The same memory, looked at in another way; `offset` is counted from where this place begins."""
-        return Place(self.memory, self.dtype, tuple(shape), tuple(strides), self.offset + offset)
+        return Place(self.memory, self.dtype, tuple(shape), tuple(strides), self.offset + offset, self.moving)
 
     def broadcast(self, shape: Shape) -> Place:
         """Looked at as if it had this shape."""

@@ -1,12 +1,13 @@
 """A Program as steps on places in memory: what the native engine runs, in order.
 
-Kernels (kernels/<family>.py) turn instructions into calls of C functions; elementwise instructions become loops, as many
-of them in one loop as may be; what has neither is run by NumPy, between two halves of the step.
+Kernels (kernels/<family>.py) turn instructions into calls of C functions; elementwise instructions become loops, as
+many of them in one loop as may be; what has neither is run by NumPy, between two halves of the step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,12 @@ class Step:
     complaint: tuple[str, str] | None = None  # what is wrong then, and what to do, if it is not an index
     in_place = False  # does it read each element before it writes the one in the same place?
     instructions: Sequence[Instruction] = ()
+    begins, ends = False, False  # is it the first, the last of those that one thread does alone?
+
+    @property
+    def places(self) -> list[Place]:
+        """All places that it reads or writes."""
+        return []
 
 
 class Call(Step):
@@ -38,6 +45,10 @@ class Call(Step):
         self.writes, self.fails, self.in_place = writes, fails, in_place
         self.reads = [x.memory for x in arguments if isinstance(x, Place)]
 
+    @property
+    def places(self) -> list[Place]:
+        return [x for x in self.arguments if isinstance(x, Place)]
+
 
 class Host(Step):
     """An instruction that NumPy runs."""
@@ -48,6 +59,63 @@ class Host(Step):
         self.instructions, self.operands, self.results, self.why = [instruction], operands, results, why
         self.reads = [x.memory for x in operands if isinstance(x, Place)]
         self.writes = [place.memory for place in results]
+
+    @property
+    def places(self) -> list[Place]:
+        return [*(x for x in self.operands if isinstance(x, Place)), *self.results]
+
+
+class Opening(Step):
+    """The steps from here to its End are run many times, or not at all. `reads` and `writes` are all of theirs."""
+
+    def __init__(self, instruction: Instruction) -> None:
+        self.instructions = [instruction]
+        self.reads, self.writes = list[Memory](), list[Memory]()
+
+
+class Turns(Opening):
+    """... so many times, `last` to first if `reverse`; as long as a Test on the way holds, if there is one."""
+
+    def __init__(self, instruction: Instruction, count: int, reverse: bool = False, likely: int | None = None) -> None:
+        super().__init__(instruction)
+        self.count, self.reverse = count, reverse
+        self.likely = count if likely is None else likely  # turns, to reckon with
+
+
+class Fork(Opening):
+    """... if what lies there is not zero; from its Else on, if it is."""
+
+    def __init__(self, instruction: Instruction, place: Place) -> None:
+        super().__init__(instruction)
+        self.place = place
+        self.reads = [place.memory]
+
+    @property
+    def places(self) -> list[Place]:
+        return [self.place]
+
+
+class Else(Step):
+    """The other steps of a Fork."""
+
+
+class Test(Step):
+    """No more turns, if what lies there is zero; or if an index was out of range, on which it may depend."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.reads = place, [place.memory]
+
+    @property
+    def places(self) -> list[Place]:
+        return [self.place]
+
+
+class End(Step):
+    """Of what an Opening has opened."""
+
+    def __init__(self, opening: Opening, fails: bool) -> None:
+        self.opening, self.fails = opening, fails
+        self.reads, self.writes = opening.reads, opening.writes
 
 
 Kernel = Callable[["Plan", Instruction], Any]
@@ -79,7 +147,7 @@ class Plan:
         self.fresh: list[Place] = []  # results in new arrays
         self.results: list[tuple[str, int]] = []  # where each result is: ("input" or "fresh", which)
         self.size = 0  # of the arena
-        self.used = {v for i in program.instructions for v in i.values} | set(program.results)
+        self.used = uses(program)
         self.kept: dict[Any, Sequence[Place]] = {}  # what a forward kernel leaves for that of its gradient
         for k, given in enumerate(program.inputs):
             value = given.value
@@ -137,6 +205,19 @@ class Plan:
     def add(self, step: Step) -> None:
         self.steps.append(step)
 
+    @contextmanager
+    def inside(self, body: Program, given: Sequence[Place]) -> Iterator[None]:
+        """A body is being lowered, whose inputs lie in these places. Its values have a place only there."""
+        outside = self.places, self.kept, self.used, self.instruction
+        self.places = {**self.places, **dict(zip([x.value for x in body.inputs], given, strict=True))}
+        self.kept, self.used = {}, uses(body)
+        for value, array in body.constants.items():
+            self.places[value] = self.constant(array, value.dtype)
+        try:
+            yield
+        finally:
+            self.places, self.kept, self.used, self.instruction = outside
+
     # -- the whole Program ---------------------------------------------------------------------------------------------
 
     def lower(self, instruction: Instruction) -> None:
@@ -159,9 +240,33 @@ class Plan:
         self.add(Host(instruction, operands, results, why))
 
 
+def uses(program: Program) -> set[Value]:
+    """Values that are read, or are results."""
+    return {v for i in program.instructions for v in i.values} | set(program.results)
+
+
+def microseconds(step: Step) -> float:
+    """About how long a step takes: 20 operations or 8 bytes in a nanosecond."""
+    moved = sum(min(place.size * place.dtype.itemsize, place.memory.nbytes) for place in step.places)
+    return sum(i.flops for i in step.instructions) / 20e3 + moved / 8e3
+
+
+def runs(steps: Sequence[Step]) -> Iterator[tuple[Step, int]]:
+    """The steps that do something, and how often."""
+    turns = [1]
+    for step in steps:
+        if isinstance(step, Opening):
+            turns.append(turns[-1] * (step.likely if isinstance(step, Turns) else 1))
+        elif isinstance(step, End):
+            turns.pop()
+        else:
+            yield step, turns[-1]
+
+
 def elements(value: Value) -> tuple[int, ...]:
     """An input's strides, in elements."""
     return tuple([s // value.dtype.itemsize for s in value.strides])
 
 
-__all__ = ["INPUT", "KERNELS", "NUMBER", "OUTPUT", "Call", "Host", "Plan", "Step", "kernel"]
+__all__ = ["INPUT", "KERNELS", "NUMBER", "OUTPUT", "Call", "Else", "End", "Fork", "Host", "Opening", "Plan", "Step",
+           "Test", "Turns", "kernel", "microseconds", "runs"]  # fmt: skip

@@ -8,26 +8,9 @@
 
 #include "pullback.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define WIDTH 64 /* bytes of a vector */
-#define FMA_f32(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define FMA_f64(a, b, c) _mm512_fmadd_pd(a, b, c)
-#elif defined(__FMA__)
-#include <immintrin.h>
-#define WIDTH 32
-#define FMA_f32(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define FMA_f64(a, b, c) _mm256_fmadd_pd(a, b, c)
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#define WIDTH 16
-#define FMA_f32(a, b, c) vfmaq_f32(c, a, b)
-#define FMA_f64(a, b, c) vfmaq_f64(c, a, b)
-#else
-#define WIDTH 16
-#define FMA_f32(a, b, c) ((a) * (b) + (c))
-#define FMA_f64(a, b, c) ((a) * (b) + (c))
-#endif
+#include "fma.h"
+
+#define WIDTH FMA_WIDTH /* bytes of a vector */
 
 #define KC 256 /* terms that are added up in registers, at most */
 #define MC 192 /* rows of A that are packed at a time */

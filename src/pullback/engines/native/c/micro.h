@@ -2,22 +2,17 @@
 #ifndef PULLBACK_MICRO_H
 #define PULLBACK_MICRO_H
 
+#include "fma.h"
 #include "pullback.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define VECTOR 64 /* bytes */
+#define VECTOR FMA_WIDTH /* bytes */
+#if VECTOR == 64
 #define ROWS 8    /* of a tile; it has two vectors' columns */
-#elif defined(__AVX2__) && defined(__FMA__)
-#include <immintrin.h>
-#define VECTOR 32
+#elif VECTOR == 32
 #define ROWS 6
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#include <arm_neon.h>
-#define VECTOR 16
+#elif defined(__aarch64__)
 #define ROWS 8
 #else
-#define VECTOR 16
 #define ROWS 4
 #endif
 
@@ -77,28 +72,7 @@ typedef vec_f64 loose_f64 __attribute__((aligned(8)));
 #endif
 
 /* a b + c, rounded once if the machine can. */
-INLINE vec_f32 fma_v32(vec_f32 a, vec_f32 b, vec_f32 c) {
-#if VECTOR == 64
-    return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif VECTOR == 32
-    return (vec_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    return (vec_f32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-#else
-    return a * b + c;
-#endif
-}
-
-INLINE vec_f64 fma_v64(vec_f64 a, vec_f64 b, vec_f64 c) {
-#if VECTOR == 64
-    return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif VECTOR == 32
-    return (vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    return (vec_f64)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
-#else
-    return a * b + c;
-#endif
-}
+INLINE vec_f32 fma_v32(vec_f32 a, vec_f32 b, vec_f32 c) { return FMA_f32(a, b, c); }
+INLINE vec_f64 fma_v64(vec_f64 a, vec_f64 b, vec_f64 c) { return FMA_f64(a, b, c); }
 
 #endif

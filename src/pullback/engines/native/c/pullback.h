@@ -13,7 +13,14 @@ typedef int64_t i64;
 typedef uint16_t bf16; /* the upper half of a float */
 typedef _Float16 f16;
 
+#ifndef KERNEL /* what is built may say what becomes of those that no step calls: see build.py */
 #define KERNEL __attribute__((noinline, visibility("default")))
+#endif
+#if defined(__GNUC__) && !defined(__clang__)
+#define CALLS __attribute__((optimize("O1"))) /* of other functions, one after the other: there is little to be gained */
+#else
+#define CALLS
+#endif
 #define LANES _Pragma("omp simd") /* the iterations of the next loop do not depend on each other */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))

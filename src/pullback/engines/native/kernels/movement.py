@@ -29,7 +29,8 @@ NAMES = {F32: "f32", F64: "f64", np.dtype("i4"): "i32", np.dtype("i8"): "i64"}  
 
 def bits(place: Place) -> Place:
     """The same memory as unsigned integers of the same size."""
-    return Place(place.memory, np.dtype(f"u{place.dtype.itemsize}"), place.shape, place.strides, place.offset)
+    unsigned = np.dtype(f"u{place.dtype.itemsize}")
+    return Place(place.memory, unsigned, place.shape, place.strides, place.offset, place.moving)
 
 
 def copying(x: Place, to: Place, instruction: Instruction | None = None) -> Step:
@@ -63,7 +64,11 @@ def bring(plan: Plan, x: Value, to: Place) -> None:
     others = sum(p.memory is memory for p in (*plan.places.values(), *itertools.chain(*plan.kept.values())))
     if len(makers) == others == 1 and memory.kind == ARENA and x.dtype == to.dtype:
         maker, store = makers[0], Store("", to)
-        if isinstance(maker, Loop) and not any(memory in step.reads for step in plan.steps):
+        if (
+            isinstance(maker, Loop)
+            and maker.shape == to.shape  # not the copy of which x is another view
+            and not any(memory in step.reads for step in plan.steps)
+        ):
             maker.stores = [store._replace(name=s.name) if s.place.memory is memory else s for s in maker.stores]
             maker.writes = [s.place.memory for s in maker.stores]
             maker.in_place = False  # an element does not go where one of the same number came from
@@ -233,7 +238,7 @@ def triangle(plan: Plan, i: Instruction) -> Any:
     x, out = plan.dense(i.inputs[0]), plan.out(i.outputs[0], dense=True)
     rows, cols = x.shape[-2:]
     byte = np.dtype("u1")
-    bytes_of = [Place(p.memory, byte, p.shape, p.strides, p.offset * p.dtype.itemsize) for p in (out, x)]
+    bytes_of = [Place(p.memory, byte, p.shape, p.strides, p.offset * p.dtype.itemsize, p.moving) for p in (out, x)]
     diagonal = i.params.get("diagonal", 0)
     plan.call("movement", "pb_triangle", *bytes_of, math.prod(x.shape[:-2]), rows, cols, x.dtype.itemsize,
               max(-rows - 1, min(diagonal, cols + 1)), int(i.op.name == "triu"), writes=[out])  # fmt: skip

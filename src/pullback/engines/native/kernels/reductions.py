@@ -129,9 +129,9 @@ def rows(plan: Plan, name: str, x: Place, out: Place, wide_type: Any, centre: Pl
     """A fold of what lies side by side."""
     k, (outer, inner) = two(kept), two(folded)
     parts = max(1, min(MOST, -(-outer[0] * inner[0] // PART)))
-    partial = plan.scratch((out.size, parts), wide_type) if parts > 1 else None
+    partial = plan.scratch((out.size, parts if parts > 1 else 0), wide_type)
     sizes = [*k[0], *k[1], *outer, inner[0], parts]
-    writes = [out] if partial is None else [out, partial]
+    writes = [out, partial]
     plan.call("reductions", f"pb_{name}_rows", out, partial, x, centre, *sizes, *options, writes=writes)
 
 
@@ -146,9 +146,9 @@ def columns(plan: Plan, name: str, x: Place, out: Place, wide_type: Any, centre:
         k1, f1, df1 = k1 * several, f1 // several, df1 * several
     lines = f0 * f1
     parts = max(1, min(MOST, -(-lines * k1 // PART), -(-lines // 64)))
-    partial = plan.scratch((k0, parts, k1), wide_type) if parts * several > 1 else None
+    partial = plan.scratch((k0, parts, k1 if parts * several > 1 else 0), wide_type)
     sizes = [k0, dk0, k1, f0, df0, f1, df1, parts, several]
-    writes = [out] if partial is None else [out, partial]
+    writes = [out, partial]
     plan.call("reductions", f"pb_{name}_columns", out, partial, x, centre, *sizes, *options, writes=writes)
 
 
