@@ -50,9 +50,9 @@ def weights(name: str) -> Path:
 
 def ours(name: str) -> tuple[Any, Any]:
     import numpy as np
+    from workloads import WORKLOADS
 
     import pullback
-    from workloads import WORKLOADS
 
     pullback.set_num_threads(THREADS)
     pullback.manual_seed(0)

@@ -100,7 +100,9 @@ def transformer(params: Any) -> Any:
             q, k, v = (linear(params, f"{at}_{p}", n).reshape(batch, length, -1, size) for p in "qkv")
             h = h + linear(params, f"{at}_out", attention(rotated(q), rotated(k), v))
             n = norm(params, f"{at}_norm2", h)
-            h = h + linear(params, f"{at}_down", jax.nn.silu(linear(params, f"{at}_gate", n)) * linear(params, f"{at}_up", n))
+            h = h + linear(
+                params, f"{at}_down", jax.nn.silu(linear(params, f"{at}_gate", n)) * linear(params, f"{at}_up", n)
+            )
         return nll(norm(params, "norm", h) @ params["embed_weight"].T, y.reshape(-1))
 
     return loss_of, params, optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(3e-4, weight_decay=1e-2))

@@ -37,7 +37,12 @@ def classifier(torch: Any, sizes: tuple[int, ...], batch: int) -> tuple[Any, Any
     nn = torch.nn
     layers = [part for n, m in itertools.pairwise(sizes) for part in (nn.Linear(n, m), nn.ReLU())]
     model, criterion = nn.Sequential(*layers[:-1]), nn.CrossEntropyLoss()
-    return model, lambda x, y: criterion(model(x), y), torch.randn(batch, sizes[0]), torch.randint(0, sizes[-1], (batch,))
+    return (
+        model,
+        lambda x, y: criterion(model(x), y),
+        torch.randn(batch, sizes[0]),
+        torch.randint(0, sizes[-1], (batch,)),
+    )
 
 
 def tiny(torch: Any, **options: Any) -> Step:
@@ -104,7 +109,11 @@ def transformer(torch: Any, **options: Any) -> Step:
         def forward(self, x: Any, cos: Any, sin: Any) -> Any:
             b, t, _ = x.shape
             h = self.norm1(x)
-            q, k, v = self.q(h).view(b, t, heads, size), self.k(h).view(b, t, groups, size), self.v(h).view(b, t, groups, size)
+            q, k, v = (
+                self.q(h).view(b, t, heads, size),
+                self.k(h).view(b, t, groups, size),
+                self.v(h).view(b, t, groups, size),
+            )
             q, k = rotated(q, cos, sin), rotated(k, cos, sin)
             a = functional.scaled_dot_product_attention(
                 q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
