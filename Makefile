@@ -42,7 +42,7 @@ surface: .venv/.stamp-dev ## report how much of PyTorch's API is covered
 	$(BIN)/python tools/surface.py
 
 bench: .venv-all/.stamp ## measure against PyTorch and JAX
-	@status=0; for name in eager training_eager optim data capture xla; do \
+	@status=0; for name in eager training_eager optim data capture xla compiled; do \
 		echo "==> benchmarks/$$name.py"; $(ALL)/python benchmarks/$$name.py $(ARGS) || status=1; \
 	done; exit $$status
 

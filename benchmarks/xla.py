@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from side_by_side import Table
+from twins import linear, nll, trained
 
 import pullback
 import pullback.nn.functional
@@ -49,35 +50,13 @@ def given(model: Any) -> dict[str, np.ndarray[Any, Any]]:
 
 def twin(loss_of: Callable[..., Any], params: Any, optimizer: Any, *batch: Any) -> Step:
     """The step in JAX."""
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params: Any, state: Any, *batch: Any) -> Any:
-        loss, grads = jax.value_and_grad(loss_of)(params, *batch)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    params = jax.tree.map(jnp.array, params)
-    state = optimizer.init(params)
-
-    def run() -> float:
-        nonlocal params, state
-        params, state, loss = step(params, state, *batch)
-        return float(loss.item())
-
-    return run
+    step = trained(loss_of, params, optimizer)
+    return lambda: step(*batch)
 
 
 def ours(step: Callable[..., Any], *batch: Any) -> Step:
     compiled = pullback.compile(step, engine="xla", keep_grads=False)
     return lambda: float(compiled(*batch).item())
-
-
-def linear(params: Any, name: str, x: Any) -> Any:
-    return x @ params[f"{name}_weight"].T + params[f"{name}_bias"]
-
-
-def nll(logits: Any, y: Any) -> Any:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
 def targets(y: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PULLBACK_ENGINE", "numpy")  # of steps in tests that do not say: most are compiled for one call
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from ..version import __version__
 
 COMMANDS = {  # each is the module of that name, imported when it is asked for
+    "cache": "what the native engine has built and keeps; --clear forgets it",
     "doctor": "what is installed here, and which engine runs",
     "run": "run a PyTorch script, unmodified, on pullback",
 }

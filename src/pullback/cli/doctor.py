@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
@@ -102,7 +104,7 @@ def blas() -> dict[str, Any]:
 
 def compiler() -> dict[str, Any]:
     """The C compiler that would be used: the first found."""
-    for name in COMPILERS:
+    for name in (*os.environ.get("CC", "").split()[:1], *COMPILERS):
         if path := shutil.which(name):
             asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
             return {"path": path, "version": asked.stdout.partition("\n")[0]}
@@ -119,7 +121,7 @@ def places() -> list[str]:
 
 def engines() -> dict[str, str]:
     """Which there are, and what they compute on."""
-    found = {"numpy": "runs: each op is computed by NumPy when it is called (eager)"}
+    found = {"numpy": "runs: each op is computed by NumPy when it is called (eager)", "native": native()}
     if not devices.can_have("xla"):
         return {**found, "xla": 'not here: pip install "pullback[xla]", or "pullback[cuda]" for NVIDIA GPUs'}
     try:
@@ -127,7 +129,17 @@ def engines() -> dict[str, str]:
     except Exception as error:  # whatever is wrong with an installation of JAX
         return {**found, "xla": f"does not run: JAX fails with {type(error).__name__}: {error}"}
     what = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
-    return {**found, "xla": f"runs: JAX {metadata.version('jax')} on {what}; compile() uses it"}
+    return {**found, "xla": f"runs: JAX {metadata.version('jax')} on {what}; compile() uses it for tensors on devices"}
+
+
+def native() -> str:
+    """Does the native engine run, and where does it keep what it builds?"""
+    build: Any = importlib.import_module("pullback.engines.native.build")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if build.available():
+            return f"runs: steps are compiled as C; compile() uses it; built libraries are kept in {build.folder()}"
+    return str(said[-1].message).partition("\n")[0] if said else "not here"
 
 
 def _first(path: Path, pattern: str) -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,8 @@ from ..passes import optimize
 from ..program import Program
 from .bind import Entry
 
-ENGINES = {"numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
+ENGINES = {"native": "pullback.engines.native", "numpy": "pullback.engines.interpreter", "xla": "pullback.engines.xla"}
+ENGINES_OF_THE_CPU = ("native", "numpy")
 LOCK = threading.RLock()  # during a capture state holds symbols; random generators are state of all threads
 KEPT = 64  # captures of one function that are kept: a step that is captured at each call must not fill the memory
 PYTORCHS = {"backend", "dynamic", "fullgraph", "mode", "options"}  # of torch.compile
@@ -45,10 +46,10 @@ class Compiled:
         keep_grads: bool = True,
         **options: Any,
     ) -> None:
-        self._function, self._engine = function, engine_named(engine)
+        self._function, self._asked = function, engine if engine is None else engine_named(engine)
+        self._chosen = self._asked  # or, where none was asked for, what suits the last capture
         self._verify_every, self._keep_grads, self._options = verify_every, keep_grads, options
         self._entries: list[Entry] = []
-        self._built: dict[str, Any] = {}
         self._calls = self._captures = 0
         self._failed: dict[str, int] = {}  # how often each condition did not hold ...
         self._last: dict[str, str] = {}  # ... and how, the last time
@@ -147,7 +148,7 @@ class Compiled:
     def __reduce__(self) -> Any:
         """A copy is of the function; it is captured anew."""
         make = functools.partial(Compiled, **self._options)
-        return make, (self._function, self._engine, self._verify_every, self._keep_grads)
+        return make, (self._function, self._asked, self._verify_every, self._keep_grads)
 
     def _capture(self, args: Any, kwargs: Any) -> Entry:
         """Capture for these arguments, and build the Program."""
@@ -160,7 +161,7 @@ class Compiled:
         captured.raw = captured.program
         captured.program = optimize(captured.raw)
         state = [r.tensor for r in captured.session.regions if r.source in captured.sources and r.kind == "state"]
-        self._check_devices([r.tensor._array.device for r in captured.session.regions])
+        self._choose([r.tensor._array.device for r in captured.session.regions])
         run = self._build(captured.program)
         if hasattr(run, "adopt"):  # state lives where the engine computes
             run.adopt([x._storage for x in state], captured.places)
@@ -179,13 +180,28 @@ class Compiled:
             )
         return entry
 
-    def _build(self, program: Program) -> Any:
-        return importlib.import_module(ENGINES[self._engine]).build(program, **self._options)
+    @property
+    def _engine(self) -> str:
+        self._chosen = self._chosen or engine_named(None)
+        return self._chosen
 
-    def _check_devices(self, devices: list[str]) -> None:
+    def _build(self, program: Program) -> Any:
+        try:
+            return importlib.import_module(ENGINES[self._engine]).build(program, **self._options)
+        except PullbackError as error:
+            if self._asked is not None or self._engine != "native":
+                raise
+            warn(f"{program.name} is run by NumPy, which is slower, as it could not be built: {error}")
+            self._chosen = "numpy"
+            return self._build(program)
+
+    def _choose(self, devices: list[str]) -> None:
+        """The engine for tensors that lie there."""
         away = next((where for where in devices if where != "cpu"), None)
-        if self._engine == "numpy" and away is not None:
-            fail(PullbackError, f"the numpy engine computes on the CPU, but the step's tensors lie on {away}",
+        if self._asked is None:
+            self._chosen = "xla" if away is not None else engine_named(None)
+        elif self._asked in ENGINES_OF_THE_CPU and away is not None:
+            fail(PullbackError, f"the {self._asked} engine computes on the CPU, but the step's tensors lie on {away}",
                  'leave out engine=, or move them with .to("cpu")')  # fmt: skip
 
     # -- looking at it -------------------------------------------------------------------------------------------------
@@ -216,15 +232,34 @@ class Compiled:
         assert inputs is not None
         return inputs
 
+    def source(self) -> str:
+        """The C that the native engine runs for the last call, with the lines that it comes from as comments."""
+        run = self._native("source")
+        return str(run.source.text)
+
+    def compile_report(self) -> str:
+        """What became of the instructions: which loops and calls they are, and which NumPy runs, and why."""
+        return str(self._native("report").report())
+
+    def _native(self, what: str) -> Any:
+        """What the native engine has built for the last call."""
+        name = self.program.name
+        run = self._entries[0].run
+        if not hasattr(run, what):
+            fail(PullbackError, f"{name} is run by the {self._engine} engine, which makes no C of it",
+                 'use engine="native"; .program shows what any engine runs')  # fmt: skip
+        return run
+
     def __repr__(self) -> str:
         name = getattr(self._function, "__name__", type(self._function).__name__)
         return f"<compiled {name}, {self._engine} engine, captured {self._captures} times>"
 
 
 def engine_named(name: str | None) -> str:
-    """The engine to use: the one asked for, or the best there is."""
+    """The engine to use: the one asked for, the one that PULLBACK_ENGINE names, or the best there is for the CPU."""
+    name = name or os.environ.get("PULLBACK_ENGINE") or None
     if name is None:
-        return "xla" if importlib.util.find_spec("jax") is not None else "numpy"
+        return "native" if importlib.import_module("pullback.engines.native").available() else "numpy"
     if name not in ENGINES:
         fail(PullbackError, f"there is no engine {name!r}", f"use one of: {', '.join(ENGINES)}")
     return name
@@ -241,6 +276,8 @@ def compile(
 ) -> Any:
     """`function`, captured as a Program and run by an engine; as a call or a decorator.
 
+    The engine is "native" on the CPU if there is a C compiler, else "numpy", unless PULLBACK_ENGINE names another; for
+    tensors on devices it is "xla".
     `verify_every=n` compares every n-th call with running the function eagerly. With `keep_grads=False` a step that
     computes gradients does not leave them in `.grad`. `device=` says where the xla engine keeps state. With `disable`
     the function is given back as it is. PyTorch's other options choose among its own compilers, and do nothing here.
@@ -251,8 +288,8 @@ def compile(
     options = {name: value for name, value in options.items() if name not in PYTORCHS}
     if options and engine is None:
         engine = "xla"
-    if options and engine == "numpy":
-        fail(PullbackError, "the numpy engine computes on the CPU", "leave out device=, or use the xla engine")
+    if options and engine in ENGINES_OF_THE_CPU:
+        fail(PullbackError, f"the {engine} engine computes on the CPU", "leave out device=, or use the xla engine")
     if model is None:
         return functools.partial(
             compile, engine=engine, verify_every=verify_every, keep_grads=keep_grads, disable=disable, **options

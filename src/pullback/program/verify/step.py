@@ -218,7 +218,8 @@ def available() -> list[str]:
     found = []
     for name, path in compiling.ENGINES.items():
         try:
-            if hasattr(importlib.import_module(path), "build"):
+            module = importlib.import_module(path)
+            if hasattr(module, "build") and getattr(module, "available", lambda: True)():
                 found.append(name)
         except (ImportError, PullbackError):
             continue

@@ -1,0 +1,1 @@
+"""The updates of SGD and Adam are loops: see expand.py."""
