@@ -49,8 +49,15 @@ MISSING: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.fixture
+def no_accelerator() -> None:
+    """Asked when a test runs: JAX, once asked, warns of every fork, and tests of data loaders fork."""
+    if jax.default_backend() != "cpu":
+        pytest.skip("there is an accelerator")
+
+
 @pytest.mark.parametrize("call", MISSING.values(), ids=MISSING)
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is an accelerator")
+@pytest.mark.usefixtures("no_accelerator")
 def test_what_is_not_there_is_refused(call: Callable[[], Any]) -> None:
     with pytest.raises(RuntimeError, match="there is no device"):
         call()
@@ -77,7 +84,7 @@ def test_jax_is_not_loaded_for_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is an accelerator")
+@pytest.mark.usefixtures("no_accelerator")
 def test_cuda_answers_without_a_gpu() -> None:
     assert not torch.cuda.is_available() and not torch.cuda.is_bf16_supported()
     assert torch.cuda.device_count() == torch.cuda.max_memory_allocated() == 0
