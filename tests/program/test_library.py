@@ -128,10 +128,11 @@ def test_each_layer(name: str, case: LayerCase, mode: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "case", "mode"),
-    [x for x in LAYERS if not x[0].startswith((*VALUE_DEPENDENT, "CTCLoss/1"))],
+    [x for x in LAYERS if not x[0].startswith((*VALUE_DEPENDENT, "CTCLoss/1"))][::3],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_all_cases_of_layers(key: str, case: LayerCase, mode: str) -> None:
+def test_cases_of_layers(key: str, case: LayerCase, mode: str) -> None:
+    """Every third, which still is several of each class."""
     check_layer(case, mode)
 
 
