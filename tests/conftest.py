@@ -13,8 +13,8 @@ os.environ.setdefault("PULLBACK_ENGINE", "numpy")  # of steps in tests that do n
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """What loads JAX comes last: from then on JAX warns of every fork, and data loaders fork."""
-    items.sort(key=lambda item: any(part in str(item.path) for part in ("jax", "xla", "test_docs")))
+    """What loads JAX comes last: its threads and the forks of data loaders had better not meet."""
+    items.sort(key=lambda item: any(part in f"{item.path}::{item.name}" for part in ("jax", "xla", "test_docs")))
 
 
 def pytest_collection_finish(session: Any) -> None:
