@@ -28,7 +28,7 @@ class Table(ctypes.Structure):
     """`plan` in c/runtime.c."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("step",)),
+        ("step", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("threads", "places", "inputs", "fault_index")),
         *((name, ctypes.c_void_p) for name in ("table", "source", "offset", "numbers", "layout", "array_type")),
     )
@@ -49,16 +49,13 @@ class Executable:
         self.numbers = [k for k, given in enumerate(program.inputs) if given.kind == "number"]
         self.cells = np.zeros(max(len(program.inputs), 1), np.float64)  # a cell for each input that is a number
         self.known: list[Any] = [None] * len(program.inputs)
-        self.specs = [(home.shape, home.strides, home.dtype) for home in plan.fresh]
         self.guards = Guards(plan, self.arena) if builder.debugging() else None
-        self.makers = [(self.guards.maker if self.guards else maker)(*spec) for spec in self.specs]
+        make = self.guards.maker if self.guards else maker
+        self.makers = [make(home.shape, home.strides, home.dtype) for home in plan.fresh]
         self.tables = [self.table(piece) if isinstance(piece, str) else piece for piece in source.pieces]
         runtime = builder.library("runtime")
         self.run = runtime.pb_call
         self.run.argtypes, self.run.restype = (ctypes.c_void_p, ctypes.py_object, ctypes.py_object), ctypes.c_int64
-        self.only = (
-            ctypes.addressof(self.tables[0]) if len(self.tables) == 1 and isinstance(self.tables[0], Table) else None
-        )
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Run it."""
@@ -92,8 +89,7 @@ class Executable:
 
     def report(self) -> str:
         """What became of the instructions."""
-        count = max((table.threads for table in self.tables if isinstance(table, Table)), default=1)
-        return report(self.program, self.plan, count)
+        return report(self.program, self.plan, self.threads)
 
     @property
     def threads(self) -> int:
@@ -189,20 +185,24 @@ def tables(plan: Plan, source: Source, arena: Any, cells: Any) -> dict[str, Any]
             "array_type": id(np.ndarray)}  # fmt: skip
 
 
+class Window:
+    """Memory from an address on, in NumPy's array interface; it keeps what the memory belongs to alive."""
+
+    def __init__(self, start: int, place: Place, base: Any) -> None:
+        size = place.dtype.itemsize
+        self.base = base
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": place.shape,
+            "strides": tuple([s * size for s in place.strides]),
+            "typestr": "<u2" if place.dtype.str[1] == "V" else place.dtype.str,  # it has no name for bfloat16
+            "data": (start, False),
+        }
+
+
 def view(start: int, place: Place, base: Any) -> np.ndarray[Any, Any]:
-    """Memory, from an address on, as an array that keeps `base` alive."""
-    size = place.dtype.itemsize
-
-    class Window:
-        __array_interface__ = {  # noqa: RUF012
-            "version": 3, "shape": place.shape, "typestr": "|u1" if False else place.dtype.str,
-            "strides": tuple(s * size for s in place.strides), "data": (start, False)}  # fmt: skip
-        owner = base
-
-    if place.dtype.str[1] == "V":  # bfloat16: NumPy's interface has no name for it
-        Window.__array_interface__["typestr"] = "<u2"
-        return np.asarray(Window()).view(place.dtype)
-    return np.asarray(Window())
+    """Memory from an address on, as an array."""
+    return np.asarray(Window(start, place, base)).view(place.dtype)
 
 
 def maker(shape: Any, strides: Any, dtype: Any) -> Any:

@@ -71,7 +71,7 @@ class Loop(Step):
 
     def source(self, name: str) -> tuple[str, list[Any]]:
         """The C function, whose text does not depend on sizes, and its arguments."""
-        accesses: list[Any] = [*self.stores, *self.loads]
+        accesses: list[Any] = [*self.loads, *self.stores]
         shape, strides = collapsed(self.shape, [x.place.strides for x in accesses])
         inner = len(shape) - 1
         head = [f"{x.type} *{x.pointer}" for x in accesses] + [f"i64 n{d}" for d in range(len(shape))]
@@ -127,8 +127,8 @@ def along_rows(inner: int, rows: list[str], body: list[str]) -> list[str]:
 
 
 def collapsed(shape: Shape, strides: Sequence[Shape]) -> tuple[list[int], list[list[int]]]:
-    """As few dimensions as say the same; the last is the one along which the first result lies in order."""
-    order = sorted([d for d, n in enumerate(shape) if n != 1], key=lambda d: -strides[0][d])
+    """As few dimensions as say the same; the last is the one along which the last operand lies in order."""
+    order = sorted([d for d, n in enumerate(shape) if n != 1], key=lambda d: -strides[-1][d])
     sizes: list[int] = []
     steps: list[list[int]] = [[] for _ in strides]
     for d in order:
@@ -156,10 +156,3 @@ def get(dtype: Any, text: str) -> str:
 
 def put(dtype: Any, text: str) -> str:
     return f"f32_{'bf16' if dtype == BF16 else 'f16'}({text})" if dtype in (F16, BF16) else text
-
-
-def copy(x: Place, to: Place, instruction: Instruction | None = None) -> Loop:
-    """The same elements in other memory."""
-    return Loop(
-        to.shape, [Load("x", x.broadcast(to.shape))], [], [Store("x", to)], [instruction] if instruction else []
-    )

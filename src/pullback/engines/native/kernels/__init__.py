@@ -15,6 +15,5 @@ from . import (
     recurrence,
     reductions,
     rows,
-    updates,
     views,
 )

@@ -18,9 +18,9 @@ import numpy as np
 
 from ....dtypes import BF16, F16, F32, F64
 from ....program.program import Instruction, Value
-from ..loops import copy
 from ..place import Place
 from ..plan import Plan, kernel
+from .movement import copying
 
 SUFFIX = {F32: "f32", F64: "f64", F16: "f32", BF16: "f32"}
 ROOM = 1 << 16  # numbers that a slab has room for, as in c/convolution.c; and a panel, which is at most 32 wide
@@ -165,7 +165,7 @@ def widened(plan: Plan, x: Value) -> Place:
     if x.dtype not in (F16, BF16):
         return plan.dense(x)
     made = plan.scratch(x.shape, F32)
-    plan.add(copy(plan.at(x), made, plan.instruction))
+    plan.add(copying(plan.at(x), made, plan.instruction))
     return made
 
 
@@ -191,7 +191,7 @@ def convolve(plan: Plan, i: Instruction, axes: Sequence[Sequence[Axis]], shape: 
         plan.call("convolution", f"pb_conv_{SUFFIX[y.dtype]}", out, *given, packed, plan.constant(table),
                   writes=[out, packed])  # fmt: skip
     if narrow:
-        plan.add(copy(out, plan.out(y, dense=True), i))
+        plan.add(copying(out, plan.out(y, dense=True), i))
     return None
 
 
@@ -233,5 +233,5 @@ def conv_weight_gradient(plan: Plan, i: Instruction) -> Any:
     plan.call("convolution", f"pb_conv_weight_{SUFFIX[w.dtype]}", out, *given, sums, plan.constant(table),
               writes=[out, sums])  # fmt: skip
     if narrow:
-        plan.add(copy(out, plan.out(w, dense=True), i))
+        plan.add(copying(out, plan.out(w, dense=True), i))
     return None

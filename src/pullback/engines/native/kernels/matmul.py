@@ -6,9 +6,10 @@ from typing import Any
 
 from ....dtypes import F32, F64, HALVES
 from ....program.program import Instruction, Value
-from ..loops import collapsed, copy
+from ..loops import collapsed
 from ..place import Place, in_order
 from ..plan import Plan, kernel
+from .movement import copying
 
 
 @kernel("matmul")
@@ -57,7 +58,7 @@ def product(plan: Plan, x: Place, y: Place, bias: Place | None, value: Value) ->
     sizes = (n0, n1, m, c.shape[-1], a.shape[-1])
     plan.call("gemm", f"pb_matmul_{suffix(x.dtype)}", c, a, b, bias, *sizes, *strides, writes=[c])
     if out is not made:
-        plan.add(copy(out, made, plan.instruction))
+        plan.add(copying(out, made, plan.instruction))
     return None
 
 
@@ -76,7 +77,7 @@ def batches(c: Place, a: Place, b: Place) -> tuple[list[tuple[int, ...]], int, i
 def widened(plan: Plan, x: Place) -> Place:
     """The same elements in float32."""
     made = plan.scratch(x.shape, F32)
-    plan.add(copy(x, made, plan.instruction))
+    plan.add(copying(x, made, plan.instruction))
     return made
 
 

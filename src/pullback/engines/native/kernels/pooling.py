@@ -11,10 +11,10 @@ import numpy as np
 from ....dtypes import BF16, F16, F32, F64, I64
 from ....program.program import Instruction, Value
 from ...numpy.resampling import Method, passes
-from ..loops import copy
 from ..place import Place
 from ..plan import Plan, kernel
 from .convolution import widened
+from .movement import copying
 
 MOVED = {F32: "f32", F64: "f64", F16: "f16", BF16: "bf16", I64: "i64", np.dtype(np.int32): "i32",
          np.dtype(np.uint8): "u8"}  # fmt: skip
@@ -83,7 +83,7 @@ def made(plan: Plan, i: Instruction, run: Callable[[Place], Any], value: Value |
     if value.dtype in (F16, BF16):
         wide = plan.scratch(value.shape, F32)
         run(wide)
-        plan.add(copy(wide, plan.out(value, dense=True), i))
+        plan.add(copying(wide, plan.out(value, dense=True), i))
     else:
         run(plan.out(value, dense=True))
 
@@ -123,7 +123,7 @@ def places(plan: Plan, at: Value, shape: Sequence[int]) -> tuple[Place, int, int
     place = plan.dense(at)
     if at.dtype != I64:
         place = plan.scratch(at.shape, I64)
-        plan.add(copy(plan.at(at), place, plan.instruction))
+        plan.add(copying(plan.at(at), place, plan.instruction))
     many = math.prod(at.shape[2:])
     return place, 0 if at.shape[0] == 1 else many * at.shape[1], 0 if at.shape[1] == 1 else many
 
@@ -265,7 +265,7 @@ def resampled(plan: Plan, i: Instruction, transposed: bool) -> Any:
     if y.dtype == here.dtype and here is not plan.places.get(x):
         plan.places[y] = here
     else:
-        plan.add(copy(here, plan.out(y, dense=True), i))
+        plan.add(copying(here, plan.out(y, dense=True), i))
     return None
 
 

@@ -16,9 +16,10 @@ from ....dtypes import BOOL, F32, F64, HALVES, I64
 from ....ops.reduction import count, dims_of
 from ....program.program import Instruction, Shape, Value
 from ..expressions import suffix
-from ..loops import Load, Loop, Store, copy, kind
+from ..loops import Load, Loop, Store, kind
 from ..place import Place, in_order
 from ..plan import Plan, kernel
+from .movement import copying
 
 U8, U64 = np.dtype(np.uint8), np.dtype(np.uint64)
 Extent = tuple[int, int]  # of a dimension: its size and its stride
@@ -39,7 +40,7 @@ def converted(plan: Plan, x: Place, dtype: Any) -> Place:
     if x.dtype == dtype:
         return x
     made = plan.scratch(x.shape, dtype)
-    plan.add(copy(x, made, plan.instruction))
+    plan.add(copying(x, made, plan.instruction))
     return made
 
 
@@ -65,7 +66,7 @@ def target(plan: Plan, value: Value, dtype: Any) -> Place:
 def finish(plan: Plan, value: Value, made: Place) -> None:
     """Convert a result to the type that it has to have."""
     if value not in plan.places:
-        plan.add(copy(made, plan.out(value, dense=True), plan.instruction))
+        plan.add(copying(made, plan.out(value, dense=True), plan.instruction))
 
 
 # -- folds -----------------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def norm(plan: Plan, i: Instruction) -> None:
     elif p == 0:
         found = plan.scratch(value.shape, I64)
         nonzero(plan, x, dims, found)
-        plan.add(copy(found, out, i))
+        plan.add(copying(found, out, i))
     elif math.isinf(p):
         size = computed(plan, x, f"abs_{suffix(x.dtype)}(x)", x.dtype)
         extreme(plan, "largest" if p > 0 else "smallest", size, dims, out)

@@ -1,1 +1,0 @@
-"""The updates of SGD and Adam are loops: see expand.py."""
