@@ -20,7 +20,7 @@ WRONG = {"relu_backward": mlp, "adam": attention, "softmax": attention, "conv": 
 
 @pytest.mark.parametrize("make", STEPS)
 def test_healthy_steps_verify(make: Callable[[], Step]) -> None:
-    assert available()[:2] == ["numpy", "xla"]
+    assert {"numpy", "xla"} <= set(available())
     step, batch = make()
     report = verify(step, *batch, engines=["numpy", "xla"])
     assert report.ok, str(report)
