@@ -95,15 +95,20 @@ def jaxs(name: str) -> tuple[Any, Any]:
 
 
 def serve(peer: str, name: str) -> None:
-    """Answer, a line for each: `first` step, losses, `run n`."""
-    start = time.perf_counter()
-    step, flops = ours(name) if peer == "pullback" else jaxs(name) if peer == "jax" else torchs(name, "compile" in peer)
+    """The process of a peer."""
+    answer_calls(
+        *(ours(name) if peer == "pullback" else jaxs(name) if peer == "jax" else torchs(name, "compile" in peer))
+    )
+
+
+def answer_calls(step: Any, flops: Any) -> None:
+    """Answer, a line for each: the first step and its losses, then `n`, which is so many calls."""
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.perf_counter()
     losses = [step()]
     first = time.perf_counter() - begun
     losses += [step() for _ in range(LOSSES - 1)]
-    answer({"first": first, "loaded": begun - start, "losses": losses, "flops": flops(), "base": base})
+    answer({"first": first, "losses": losses, "flops": flops(), "base": base})
     for line in sys.stdin:
         calls = int(line)
         if not calls:
@@ -123,9 +128,9 @@ def answer(x: Any) -> None:
 class Peer:
     """A process that answers."""
 
-    def __init__(self, peer: str, name: str) -> None:
+    def __init__(self, peer: str, name: str, script: str = __file__) -> None:
         env = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
-        self.process = subprocess.Popen([sys.executable, __file__, "--peer", peer, name], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, script, "--peer", peer, name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, env=env)  # fmt: skip
         self.begun = self.read()
 

@@ -89,8 +89,12 @@ def vae(torch: Any, **options: Any) -> Step:
 
 def transformer(torch: Any, **options: Any) -> Step:
     """16 M parameters: width 512, 4 layers, 8 heads over 4 of keys, SwiGLU of 1408, RoPE, 6400 symbols, tied."""
+    return language_model(torch, depth=4, groups=4, batch=4, length=256, **options)
+
+
+def language_model(torch: Any, depth: int, groups: int, batch: int, length: int, **options: Any) -> Step:
     nn, functional = torch.nn, torch.nn.functional
-    width, depth, heads, groups, inner, symbols, batch, length = 512, 4, 8, 4, 1408, 6400, 4, 256
+    width, heads, inner, symbols = 512, 8, 1408, 6400
     size = width // heads
 
     def rotated(x: Any, cos: Any, sin: Any) -> Any:

@@ -44,6 +44,7 @@ from .dtypes import (
 from .dtypes import bool_ as bool
 from .dtypes import float32 as float
 from .dtypes import int32 as int
+from .engines.eager import begin as _begin
 from .lens.summary import summary
 from .modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .random import (
@@ -72,6 +73,7 @@ from .tensor import Size, Tensor, device
 from .version import __version__
 
 globals().update(_functions.PUBLIC)
+_begin()
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 strided, contiguous_format, preserve_format, channels_last = (

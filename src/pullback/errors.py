@@ -60,7 +60,11 @@ def here(skip: int = 0) -> Position:
 def users_line() -> Position:
     """As `here`, and past the standard library as well, through which copy and pickle call back."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((PACKAGE, LIBRARY)):
+    written = "<string>"  # a dataclass's __init__, which is text compiled in the module of its class
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith((PACKAGE, LIBRARY))
+        or (frame.f_code.co_filename == written and frame.f_globals.get("__name__", "").startswith("pullback."))
+    ):
         if "site-packages" in frame.f_code.co_filename and not frame.f_code.co_filename.startswith(PACKAGE):
             break
         frame = frame.f_back

@@ -21,6 +21,7 @@ class Modes(threading.local):
         self.pack: Any = None  # where nodes put what they save, when not in themselves (checkpoint)
         self.backward = False  # is a backward pass running?
         self.autocast: Any = None  # gives ops their inputs in other types: (op, inputs) -> inputs
+        self.plain = False  # are ops on NumPy arrays NumPy's, however large these are?
         self.capture: Any = None  # what notes the ops on symbols, while a step is captured
         self.device: str | None = None  # where new tensors are made, if not on the CPU ...
         self.devices: list[str | None] = []  # ... and before each `with device`
@@ -65,6 +66,13 @@ class Watched(dict[Any, Any]):
     update = _noted(dict.update)
     setdefault = _noted(dict.setdefault)
     __ior__ = _noted(dict.__ior__)
+
+
+class Aside(dict[Any, Any]):
+    """What is kept beside an object: no step depends on it, and it is neither saved nor copied."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Aside, ()
 
 
 def begun(holder: Any, key: Any, make: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .engines import eager
 from .engines.numpy import blas, threads
 from .errors import ArgumentError, PullbackError, fail, warn
 from .modes import MODES
@@ -61,3 +62,16 @@ def set_num_interop_threads(int: int) -> None:
 def get_num_interop_threads() -> int:
     """1: ops run one after the other."""
     return 1
+
+
+def set_eager_engine(name: str) -> None:
+    """What runs eager ops on large arrays: "native", the kernels that compiled steps use, or "numpy".
+
+    Before it is called, the environment variable PULLBACK_EAGER says so; or PULLBACK_ENGINE, if that is numpy.
+    """
+    eager.use(name)
+
+
+def get_eager_engine() -> str:
+    """What runs eager ops on large arrays: "numpy", too, where there is no C compiler."""
+    return eager.used()

@@ -153,8 +153,8 @@ def test_stands_in_the_docs(name: str) -> None:
 
 
 def test_pictures_of_the_docs() -> None:
-    """Each picture of the page exists, is small, and is shown."""
-    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"\(pictures/(\w+\.png)\)", page))
+    """Each picture of the pages exists, is small, and is shown."""
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"\(pictures/(\w+\.png)\)", page)}
     assert shown == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
     assert all((ROOT / "docs" / "pictures" / name).stat().st_size < 100_000 for name in shown)

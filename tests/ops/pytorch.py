@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from pullback.dtypes import BF16, FLOATS
 
-from . import recurrence
+from . import grouped, recurrence
 from .harness import Case, Result, cotangents_of, listed
 
 
@@ -51,6 +51,7 @@ def differentiate(case: Case, tensors: list[Any]) -> Result:
         "F": F,
         "math": math,
         "functools": functools,
+        "grouped": grouped,
         "recurrence": recurrence,
         "xs": tensors,
         **case.params,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..modes import MODES
+from ..ops.record import Op
 from ..program.program import Instruction, Program, Value
 
 Arrays = dict[Value, Any]
@@ -30,7 +32,7 @@ class Interpreter:
         """Run it all; values are freed at their last use."""
         known = self.begin(inputs)
         for op, operands, params, outputs, done in self.work:
-            out = op(*[known[x] if type(x) is Value else x for x in operands], **params)
+            out = plainly(op, [known[x] if type(x) is Value else x for x in operands], params)
             if len(outputs) == 1:
                 known[outputs[0]] = out
             else:
@@ -49,9 +51,8 @@ class Interpreter:
         """After each instruction: it, and all values that are known; with keep=False, those still needed."""
         known = self.begin(inputs)
         for i, instruction in enumerate(self.program.instructions):
-            out = instruction.op(
-                *[known[x] if type(x) is Value else x for x in instruction.inputs], **instruction.params
-            )
+            operands = [known[x] if type(x) is Value else x for x in instruction.inputs]
+            out = plainly(instruction.op, operands, instruction.params)
             known.update(zip(instruction.outputs, out if type(out) is tuple else (out,), strict=True))
             yield instruction, known
             if not keep:
@@ -80,6 +81,15 @@ class Interpreter:
             seen.add(id(root(array)))
             results.append(array)
         return results
+
+
+def plainly(op: Op, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Run an op on NumPy, however large its arrays are."""
+    before, MODES.plain = MODES.plain, True
+    try:
+        return op(*operands, **params)
+    finally:
+        MODES.plain = before
 
 
 def root(array: Any) -> Any:

@@ -15,6 +15,7 @@ from . import (
     decompositions,
     extremes,
     folding,
+    grouped,
     indexing,
     joining,
     losses,

@@ -81,6 +81,10 @@ IMPLEMENTATIONS: dict[type, Callable[[Op, Sequence[Any], dict[str, Any]], Any]] 
 WATCHERS: list[
     Callable[[Op, Sequence[Any], dict[str, Any], Any], None]
 ] = []  # told of every op that runs, in any thread
+# Runs an op on large arrays in NumPy's place, or gives NotImplemented: call(op, arrays, params). See engines/eager.py.
+LARGE_ARRAYS: list[Callable[[Op, Sequence[Any], dict[str, Any]], Any]] = []
+# The same for updates of many rows in place: gives the rows that are left.
+LARGE_UPDATES: list[Callable[[Op, Sequence[Any], dict[str, Any]], Sequence[Any]]] = []
 PLAIN = {np.ndarray, float, int, bool, type(None)}
 
 
@@ -100,6 +104,7 @@ class Op:
     """A record. Calling it runs it on Tensors, raw arrays, or anything that has registered an implementation."""
 
     family = ""  # the file the record stands in
+    large = 0  # elements of the first input (of an update: in all rows) from which on those are asked; 0: never
 
     def __init__(self, name: str, formula: str, **fields: Any) -> None:
         self.name, self.formula = name, formula
@@ -176,6 +181,12 @@ class Op:
 
     def compute(self, arrays: Sequence[Any], params: dict[str, Any], given: Sequence[Any]) -> Any:
         """Call the NumPy implementation; `given` is what the user gave, for the error message."""
+        if self.large and type(first := arrays[0]) is np.ndarray and first.size >= self.large:
+            out = LARGE_ARRAYS[0](self, arrays, params)
+            if out is not NotImplemented:
+                for watch in WATCHERS:
+                    watch(self, arrays, params, out)
+                return out
         try:
             out = MODES.quietly(self.numpy, *arrays, **params) if params else MODES.quietly(self.numpy, *arrays)
         except PullbackError:
@@ -211,7 +222,8 @@ class Op:
         assert self.in_place is not None
         if skip is not None and skip.any():
             return
-        MODES.quietly(self.in_place, rows, **params)
+        if left := LARGE_UPDATES[0](self, rows, params) if self.large else rows:
+            MODES.quietly(self.in_place, left, **params)
         for watch in WATCHERS:
             for row in rows:
                 watch(self, row, params, row)

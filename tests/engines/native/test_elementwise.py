@@ -350,3 +350,18 @@ def test_groups_can_run_in_their_order(seed):
                 made.update(i.outputs)
             assert made == group.made and group.given - made <= known
             known |= made
+
+
+def test_a_loop_that_was_taken_in_is_not_joined():
+    """`u` is read inside of a loop that the sum takes in; the sum is then too long for the last product to join."""
+
+    def f(x, y, *more):
+        u = x * 2
+        total = (u + 1) + y * 3
+        for z in more:
+            total = total + z
+        return total, u * x
+
+    values = [torch.randn(5) for _ in range(30)]
+    for found, expected in zip(torch.compile(f, engine="native")(*values), f(*values), strict=True):
+        torch.testing.assert_close(found, expected)

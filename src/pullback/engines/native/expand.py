@@ -26,6 +26,7 @@ from ...program.capture.recorder import Recorder
 from ...program.capture.symbol import Buffer, Symbol
 from ...program.passes.duplicates import share
 from ...program.program import Instruction, Program, Value
+from .accumulate import accumulate
 from .expressions import is_loop
 from .plan import KERNELS
 
@@ -42,7 +43,7 @@ def expand(program: Program) -> Program:
         for instruction in program.instructions:
             instructions += expanded(recorder, instruction)
     changed = program.replaced(constants=recorder.constants, instructions=instructions)
-    return share(changed)  # what updates of several parameters have in common is computed once
+    return accumulate(share(changed))  # what updates of several parameters have in common is computed once
 
 
 def expanded(recorder: Recorder, i: Instruction) -> list[Instruction]:

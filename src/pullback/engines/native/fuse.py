@@ -115,7 +115,7 @@ class Fusion:
         group.made, group.given = made, given
         del self.order[other]
         self.maker.update(dict.fromkeys(other.made, group))
-        for v in other.given:
+        for v in other.given | other.made:
             if self.users.get(v) is other:
                 self.users[v] = group
             if v in self.maker and v not in made:

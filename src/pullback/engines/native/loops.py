@@ -10,7 +10,7 @@ import numpy as np
 
 from ...dtypes import BF16, F16, F32, F64
 from ...program.program import Instruction, Shape
-from .place import ARENA, Place
+from .place import Place
 from .plan import Step
 
 C = {F32: "float", F64: "double", F16: "f16", BF16: "bf16"} | {
@@ -47,14 +47,13 @@ class Store(Access):
 class Loop(Step):
     """for each element of a shape: load, compute, store."""
 
-    in_place = True
-
     def __init__(self, shape: Shape, loads: Sequence[Load], lines: Sequence[str], stores: Sequence[Store],
                  instructions: Sequence[Instruction] = ()) -> None:  # fmt: skip
         self.shape, self.loads, self.lines, self.stores = shape, list(loads), list(lines), list(stores)
         self.instructions = list(instructions)
         self.reads = [load.place.memory for load in self.loads]
         self.writes = [store.place.memory for store in self.stores]
+        self.in_place = [store.place for store in self.stores]
 
     @property
     def places(self) -> list[Place]:
@@ -66,8 +65,8 @@ class Loop(Step):
         if self.lines or [x.name for x in self.loads] != [x.name for x in self.stores]:
             return False
         a, b = self.loads[0].place, self.stores[0].place
-        same = a.memory is b.memory or (a.memory.kind == b.memory.kind != ARENA and a.memory.index == b.memory.index)
-        return same and (a.offset, a.strides, a.shape, a.moving) == (b.offset, b.strides, b.shape, b.moving)
+        here, there = ((x.memory.kind, x.memory.index, x.memory.offset, x.offset, x.strides, x.moving) for x in (a, b))
+        return here == there
 
     def source(self, name: str) -> tuple[str, list[Any]]:
         """The C function, whose text does not depend on sizes, and its arguments."""

@@ -15,7 +15,8 @@ from .fuse import Group, fuse
 from .kernels.movement import copying as copy
 from .loops import Load, Loop, Store, kind
 from .place import ARENA, OUTPUT, Memory, Place, strides_of
-from .plan import End, Host, Opening, Plan
+from .plan import End, Opening, Plan
+from .reuse import reuse
 
 
 def lower(program: Program) -> Plan:
@@ -124,15 +125,15 @@ def replaces(place: Place, home: Place) -> bool:
 
 
 def lives(plan: Plan) -> None:
-    """From which step to which each piece of the arena is used, and where it lies."""
+    """From which step to which each piece of memory is used, and where in the arena it lies."""
     pieces: dict[int, Memory] = {}
     blocks: list[tuple[int, int, list[Memory]]] = []
     opened: list[int] = []
     for k, step in enumerate(plan.steps):
-        used = [memory for memory in (*step.reads, *step.writes) if memory.kind == ARENA]
+        used = [memory for memory in (*step.reads, *step.writes) if memory.kind in (ARENA, OUTPUT)]
         if isinstance(step, Opening):
             opened.append(k)
-            used = [place.memory for place in step.places if place.memory.kind == ARENA]
+            used = [place.memory for place in step.places if place.memory.kind in (ARENA, OUTPUT)]
         elif isinstance(step, End):
             first = opened.pop()
             blocks.append((first, k, used))
@@ -140,12 +141,17 @@ def lives(plan: Plan) -> None:
         for memory in used:
             pieces[id(memory)] = memory
             memory.first = k if memory.first < 0 else memory.first
-            memory.last = k
+            memory.last = k if memory.kind == ARENA else len(plan.steps)
     for first, last, used in blocks:  # what is there before or after a loop is there in every turn
         for memory in used:
             if memory.first < first or memory.last > last:
                 memory.first, memory.last = min(memory.first, first), max(memory.last, last)
-    plan.size = (apart if debugging() else lay_out)(pieces.values())
+    if not debugging():
+        reuse(plan.steps)
+    own = [memory for memory in pieces.values() if memory.kind == ARENA and memory.base is None]
+    plan.size = (apart if debugging() else lay_out)(own)
+    for memory in pieces.values():
+        memory.offset = memory.base.offset if memory.base else memory.offset
 
 
 def may_replace(plan: Plan, place: Place, old: Place) -> bool:
@@ -157,7 +163,7 @@ def may_replace(plan: Plan, place: Place, old: Place) -> bool:
         return False
     for k, step in enumerate(plan.steps[first:], first):
         if old.memory in step.reads:
-            if k > first or not step.in_place or isinstance(step, Host):
+            if k > first or not step.makes_in_place(place.memory):
                 return False
             if any(p.memory is old.memory and (p.strides, p.offset) != (old.strides, old.offset) for p in places(step)):
                 return False

@@ -19,11 +19,12 @@ INPUT, OUTPUT, ARENA, CONSTANT, NUMBER = "input", "output", "arena", "constant",
 class Memory:
     """A piece of memory: an input, a result, a constant, or a part of the arena with a life from step to step."""
 
-    __slots__ = ("first", "index", "kind", "last", "nbytes", "offset")
+    __slots__ = ("base", "first", "index", "kind", "last", "nbytes", "offset")
 
     def __init__(self, kind: str, nbytes: int, index: int = 0) -> None:
         self.kind, self.nbytes, self.index = kind, nbytes, index
-        self.first, self.last = -1, -1  # steps that use it; of the arena's only
+        self.first, self.last = -1, -1  # steps that use it
+        self.base: Memory | None = None  # the memory that it shares
         self.offset = 0  # in the arena
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ class Step:
     writes: Sequence[Memory] = ()
     fails = False  # may it find an index out of range, or raise?
     complaint: tuple[str, str] | None = None  # what is wrong then, and what to do, if it is not an index
-    in_place = False  # does it read each element before it writes the one in the same place?
+    in_place: Sequence[Place] = ()  # results of which it writes an element after it has read all in the same place
     instructions: Sequence[Instruction] = ()
     begins, ends = False, False  # is it the first, the last of those that one thread does alone?
 
@@ -34,12 +34,16 @@ class Step:
         """All places that it reads or writes."""
         return []
 
+    def makes_in_place(self, memory: Memory) -> bool:
+        """Is what lies there one of these results?"""
+        return any(place.memory is memory for place in self.in_place)
+
 
 class Call(Step):
     """A call of a kernel."""
 
     def __init__(self, family: str, function: str, arguments: Sequence[Argument], instruction: Instruction | None,
-                 writes: Sequence[Memory], fails: bool = False, in_place: bool = False) -> None:  # fmt: skip
+                 writes: Sequence[Memory], fails: bool = False, in_place: Sequence[Place] = ()) -> None:  # fmt: skip
         self.family, self.function, self.arguments = family, function, list(arguments)
         self.instructions = [] if instruction is None else [instruction]
         self.writes, self.fails, self.in_place = writes, fails, in_place
@@ -197,7 +201,7 @@ class Plan:
         return Place(memory, dtype, shape, in_order(shape))
 
     def call(self, family: str, function: str, *arguments: Argument, writes: Sequence[Place], fails: bool = False,
-             in_place: bool = False) -> None:  # fmt: skip
+             in_place: Sequence[Place] = ()) -> None:  # fmt: skip
         """A call of c/<family>.c's function(T *t, arguments...)."""
         made = Call(family, function, arguments, self.instruction, [place.memory for place in writes], fails, in_place)
         self.add(made)

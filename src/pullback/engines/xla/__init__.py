@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...errors import PullbackError, fail
 from ...program.program import Program
 
 try:
+    drawn = np.random.get_state()  # noqa: NPY002
     import jax
 except ImportError as error:
     try:
@@ -21,6 +24,8 @@ except ImportError as error:
         )
     except PullbackError as clear:
         raise clear from error
+finally:  # JAX draws from it while it is imported: a run that is resumed would go another way
+    np.random.set_state(drawn)  # noqa: NPY002
 
 from .array import DeviceArray, place, register
 from .engine import Executable

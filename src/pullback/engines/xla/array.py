@@ -22,6 +22,7 @@ from ...devices import common
 from ...errors import PullbackError, RangeError, fail
 from ...modes import MODES
 from ...ops.create import cast
+from ...ops.grouped import check_ends
 from ...ops.indexing import each
 from ...ops.record import IMPLEMENTATIONS, WATCHERS, Op, explain
 from ...ops.shape import put_view
@@ -241,8 +242,8 @@ def run(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
         made = tuple([DeviceArray(Memory(beside(o, lies), where)) for o in (out if type(out) is tuple else (out,))])
         return made if type(out) is tuple else made[0]
     arrays = gathered(inputs, where)
-    check_indices(op, inputs, params)
     try:
+        check_indices(op, inputs, params)
         out = execute(op, arrays, params)
     except PullbackError:
         raise
@@ -301,6 +302,8 @@ INDEXED: dict[str, tuple[int, Any]] = {
 
 def check_indices(op: Op, inputs: Sequence[Any], params: dict[str, Any]) -> None:
     """Refuse indices out of range, unless a rule made or used them."""
+    if op.name == "grouped_mm" and not MODES.backward:
+        check_ends(inputs[0], inputs[1], np.asarray(inputs[2]))
     if op.name not in INDEXED or MODES.backward:
         return
     which, dims = INDEXED[op.name]

@@ -54,7 +54,7 @@ from .convolution import (
     unfold,
 )
 from .ctc import ctc_loss
-from .dense import bilinear, linear, scaled_dot_product_attention
+from .dense import bilinear, grouped_mm, linear, scaled_dot_product_attention
 from .dropouts import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .embeddings import embedding, embedding_bag
 from .fractional import (
@@ -176,6 +176,7 @@ __all__ = [
     "fold",
     "unfold",
     "bilinear",
+    "grouped_mm",
     "linear",
     "scaled_dot_product_attention",
     "multi_head_attention_forward",

@@ -1,4 +1,4 @@
-"""linear and bilinear maps, attention."""
+"""linear, grouped and bilinear maps, attention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 from ...autocasting import autocasts
 from ...dtypes import BOOL, F32
-from ...errors import DTypeError, PullbackError, ShapeError, fail
+from ...errors import ArgumentError, DTypeError, PullbackError, ShapeError, fail
 from ...functions.einsum import einsum
+from ...functions.linear_algebra import bmm
 from ...ops.arithmetic import add
 from ...ops.attention import attention, attention_in_steps
 from ...ops.create import cast
+from ...ops.grouped import grouped_mm as grouped
 from ...ops.matmul import linear as linear_op
 from ...ops.matmul import matmul
 from ...ops.record import broadcast
@@ -40,6 +42,26 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         )
     out = einsum("...i,oij,...j->...o", input1, weight, input2)
     return out if bias is None else add(out, bias)
+
+
+def grouped_mm(
+    mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: Any = None
+) -> Tensor:
+    """A product for each group. Rows of a 2-D `mat_a` go through matrices of a 3-D `mat_b`, or a 3-D `mat_a` multiplies
+    columns of a 2-D `mat_b`; group i ends at offs[i] (int32), and rows or columns in no group become zeros. Of two 2-D
+    matrices the terms are grouped, and there is a matrix for each group. Two 3-D ones need no offs: it is bmm.
+    """
+    if bias is not None:
+        fail(ArgumentError, "grouped_mm: Bias not supported yet, here as in PyTorch", "add it to the result")
+    if out_dtype not in (None, mat_a.dtype):
+        what = f"grouped_mm: output dtype must match mat_a's, {mat_a.dtype}, but out_dtype is {out_dtype}"
+        fail(DTypeError, what, "convert the result with .to(dtype)")
+    if offs is not None:
+        return grouped(mat_a, mat_b, offs)
+    if mat_a.ndim == mat_b.ndim == 3:
+        return bmm(mat_a, mat_b)
+    given = f"mat_a {list(mat_a.shape)}, mat_b {list(mat_b.shape)}"
+    fail(ShapeError, f"grouped_mm: without offs both have to be 3D: {given}", "pass where each group ends as offs")
 
 
 @autocasts

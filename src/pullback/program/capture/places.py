@@ -25,13 +25,13 @@ import numpy as np
 from ... import trees
 from ...errors import LIBRARY, PACKAGE
 from ...hooks import SHARED
-from ...modes import CHANGES, Watched
+from ...modes import CHANGES, Aside, Watched
 from ...ops.record import Op
 from ...random import default_generator
 from ...tensor import Tensor
 
 PLAIN_TYPES = (int, float, bool, str, bytes, complex, type(None), type(...), range, slice)
-OPAQUE = (Op, types.BuiltinFunctionType, types.CodeType, types.FrameType)
+OPAQUE = (Op, Aside, types.BuiltinFunctionType, types.CodeType, types.FrameType)
 MEMORY = (np.ndarray, bytearray, array.array, ctypes.Array)
 HOOKS = ("_hooks", "_after_hooks")  # attributes of a tensor
 BOOKKEEPING = ("_opt_called", "_stepping")  # that steps note for warnings, and nothing depends on

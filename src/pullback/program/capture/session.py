@@ -54,7 +54,8 @@ class Session:
         self.outer: list[tuple[Tensor, Any]] = []  # tensors with a history from before, and where it leads
         self.phantoms: dict[int, tuple[Tensor, Value]] = {}
         names = self.walk.names - SETTINGS
-        self.grads = any("grad" in name or name in GRADIENTS for name in names)  # may it look at gradients?
+        asks = any("grad" in name or name in GRADIENTS for name in names)
+        self.grads = asks or hasattr(function, "_gradients")  # may it look at gradients? (the Trainer's step says so)
         self.use_phantoms = phantoms and self.grads
         self.absent = set() if absent is None else absent  # tensors whose gradient must not be made up
         self.snapshot = Snapshot(self.walk)

@@ -24,7 +24,7 @@ import numpy as np
 
 from ... import trees
 from ...errors import PullbackError, fail, here
-from ...modes import MODES
+from ...modes import MODES, Switch
 from ...ops.record import WATCHERS, Op
 from ...tensor import Tensor
 from .. import passes
@@ -145,6 +145,7 @@ class Report:
 # -- entry points ------------------------------------------------------------------------------------------------------
 
 
+@Switch(plain=True)  # an engine's kernels are not to be compared with themselves
 def verify(
     step: Callable[..., Any],
     *batch: Any,
@@ -177,6 +178,7 @@ def verify(
         before.restore()
 
 
+@Switch(plain=True)
 def verified_call(compiled: compiling.Compiled, entry: Entry, args: Any, kwargs: Any, inputs: Sequence[Any]) -> Any:
     """A call of a compiled step that is compared with running the function; raises if they differ."""
     trial = Trial(compiled, entry, args, kwargs, gradients=False)

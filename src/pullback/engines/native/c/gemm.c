@@ -1,4 +1,4 @@
-/* Products of matrices: batches of them, and who of the team does which part. */
+/* Products of matrices: batches and groups of them, and who of the team does which part. */
 #include "gemm.h"
 
 #define LITTLE (1 << 17) /* terms: for fewer, it does not pay to wake another thread */
@@ -13,8 +13,9 @@
         i64 count = n0 * n1, pieces = count % t->count == 0 || count >= 8 * t->count ? 1 : t->count; \
         bool dot = n == 1 && ((ac == 1 && br == 1) || ar == 1); /* each element, by itself */ \
         bool row = !dot && m == 1 && ((br == 1 && ac == 1) || bc == 1); \
-        bool columns = row || (!dot && n >= m && n >= pieces * 32), little = count * m * n * k < LITTLE; \
-        i64 all = columns ? n : m, grain = row || dot ? GRAIN : columns ? 16 : 4, first, last; \
+        bool few = !dot && 1 < m && m <= FEW && ac == 1 && br == 1; \
+        bool columns = row || few || (!dot && n >= m && n >= pieces * 32), little = count * m * n * k < LITTLE; \
+        i64 all = columns ? n : m, grain = dot || (row && br != 1) ? GRAIN : columns ? 16 : 4, first, last; \
         T whole = {.id = 0, .count = 1}; \
         if (little && t->id) return; \
         share(little ? &whole : t, count * pieces, 1, &first, &last); \
@@ -26,6 +27,7 @@
             const REAL *x = a + u * a0 + v * a1, *y = b + u * b0 + v * b1; \
             if (dot) vector_##suffix(z, cr, x, ar, ac, y, br, bias, 0, from, to, k); \
             else if (row) vector_##suffix(z, 1, y, bc, br, x, ac, bias, 1, from, to, k); \
+            else if (few) dots_##suffix(z, cr, x, ar, y, bc, bias, m, from, to, k); \
             else if (columns) \
                 product_##suffix(z + from, cr, x, ar, ac, y + from * bc, br, bc, bias ? bias + from : NULL, 0, m, \
                                  to - from, k); \
@@ -35,6 +37,50 @@
 
 MATMUL(float, f32)
 MATMUL(double, f64)
+
+/* -- groups: of rows (over = 0), of columns (1) or of terms (2), whose ends are data ----------------------------------- */
+
+static bool rising(T *t, const int32_t *ends, i64 groups, i64 limit, i64 step) {
+    for (i64 e = 0, start = 0; e < groups; start = ends[e++]) {
+        if (start <= ends[e] && ends[e] <= limit) continue;
+        if (step >= 0) pb_fault(t, step, ends[e]);
+        return false;
+    }
+    return true;
+}
+
+/* c = a b for rows, columns or terms start <= ... < end of each group, which are those of the whole c, a or b where they
+   are in groups; the others begin ce, ae, be further on for each group. What is in no group is a sum of no terms.
+   All products are cut at the same columns, or rows, if there are more of these; so it does not matter how large the
+   groups are. Nothing is touched if the ends do not rise; `step` is -1 if that has been said already. */
+#define GROUPED(REAL, suffix) \
+    KERNEL void pb_grouped_##suffix(T *t, REAL *c, const REAL *a, const REAL *b, const int32_t *ends, i64 groups, \
+                                    i64 over, i64 m, i64 n, i64 k, i64 ce, i64 cr, i64 ae, i64 ar, i64 ac, i64 be, \
+                                    i64 br, i64 bc, i64 step) { \
+        i64 limit = over == 0 ? m : over == 1 ? n : k, first, last; \
+        bool columns = n >= m && n >= t->count * 32, little = m * n * k < LITTLE; \
+        T whole = {.id = 0, .count = 1}; \
+        if (!rising(t, ends, groups, limit, step) || (little && t->id)) return; \
+        share(little ? &whole : t, columns ? n : m, columns ? 16 : 4, &first, &last); \
+        for (i64 e = 0, start = 0, end; e < groups + (over != 2); e++, start = end) { \
+            bool none = e == groups; \
+            end = none ? limit : ends[e]; \
+            i64 i0 = columns ? 0 : first, i1 = columns ? m : last, j0 = columns ? first : 0, j1 = columns ? last : n; \
+            i64 rows = over == 0 ? end - start : m, p0 = over == 2 ? start : 0, terms = over == 2 ? end - start : k; \
+            if (over == 0) i0 = MAX(i0, start), i1 = MIN(i1, end); \
+            if (over == 1) j0 = MAX(j0, start), j1 = MIN(j1, end); \
+            if (i0 >= i1 || j0 >= j1) continue; \
+            REAL *z = c + (none ? 0 : e * ce) + i0 * cr; \
+            const REAL *x = none ? a : a + e * ae + i0 * ar + p0 * ac, *y = none ? b : b + e * be + p0 * br; \
+            if (none) product_##suffix(z + j0, cr, x, 0, 0, y, 0, 0, NULL, 0, i1 - i0, j1 - j0, 0); \
+            else if (rows == 1 && ((br == 1 && ac == 1) || bc == 1)) \
+                vector_##suffix(z, 1, y, bc, br, x, ac, NULL, 0, j0, j1, terms); \
+            else product_##suffix(z + j0, cr, x, ar, ac, y + j0 * bc, br, bc, NULL, 0, i1 - i0, j1 - j0, terms); \
+        } \
+    }
+
+GROUPED(float, f32)
+GROUPED(double, f64)
 
 /* Integers, which wrap around: unsigned, as overflow then has a meaning. */
 #define INTEGERS(U, suffix) \

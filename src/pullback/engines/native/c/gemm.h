@@ -16,6 +16,10 @@
 #define MC 192 /* rows of A that are packed at a time */
 #define GRAIN 512 /* elements that a product with a vector makes at a time */
 
+#define FEW 8      /* rows of A, for which it does not pay to pack B */
+#define MEET 4     /* ... whose sums stay in registers */
+#define AHEAD 4096 /* bytes: how far before they are needed elements of B are asked for */
+
 /* f(r) for each height of a tile, f(i) for each of its rows: 2 MR sums, and there are 32 registers, or 16. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define MR 12
@@ -82,6 +86,7 @@
 #define FOLDED FOLD_4
 #endif
 #include "gemm.inc"
+#include "dots.inc"
 #undef REAL
 #undef NAME
 #undef FMA
@@ -106,6 +111,7 @@
 #define FOLDED FOLD_2
 #endif
 #include "gemm.inc"
+#include "dots.inc"
 #undef REAL
 #undef NAME
 #undef FMA

@@ -13,6 +13,21 @@ static inline void inside(const window *w, i64 tap, i64 *first, i64 *last) {
     *last = room < 0 ? 0 : MIN(w->count, room / w->stride + 1);
 }
 
+/* The same of all taps of a row, which are the same for all rows; found once for the first of them. */
+enum { TAPS = 16 };
+typedef struct {
+    i64 first[TAPS], last[TAPS];
+} ranges;
+
+static inline void find(ranges *r, const window *w) {
+    for (i64 tap = 0; tap < MIN(w->kernel, TAPS); tap++) inside(w, tap, &r->first[tap], &r->last[tap]);
+}
+
+static inline void known(const ranges *r, const window *w, i64 tap, i64 *first, i64 *last) {
+    if (tap < TAPS) *first = r->first[tap], *last = r->last[tap];
+    else inside(w, tap, first, last);
+}
+
 /* Which input a tap reads; is it one? */
 static inline bool reads(const window *w, i64 q, i64 tap, i64 *at) {
     *at = q * w->stride + tap * w->dilation - w->before;
@@ -32,7 +47,7 @@ static inline i64 outputs(const window *w) { return w[0].count * w[1].count * w[
         F(s); \
     }
 
-enum { GRAIN = 1 << 14, PIECE = 256 }; /* PIECE: outputs of a row at a time */
+enum { GRAIN = 1 << 14 };
 
 #define FLOATING 1 /* sums are made in this type */
 #define ORDERED 1  /* maxima too */

@@ -6,6 +6,7 @@ from . import (
     attention,
     control,
     convolution,
+    counting,
     indexing,
     matmul,
     movement,
@@ -15,5 +16,6 @@ from . import (
     recurrence,
     reductions,
     rows,
+    sorting,
     views,
 )

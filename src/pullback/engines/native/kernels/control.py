@@ -133,7 +133,8 @@ class Block:
         for k, step in enumerate(steps[first:], first):
             if home.memory in step.reads:
                 here = [(p.offset, p.strides, p.moving) for p in step.places if p.memory is home.memory]
-                if k > first or not step.in_place or set(here) != {(home.offset, home.strides, home.moving)}:
+                alike = set(here) == {(home.offset, home.strides, home.moving)}
+                if k > first or not (alike and step.makes_in_place(memory)):
                     return True
         return False
 

@@ -197,7 +197,7 @@ def put_at(plan: Plan, i: Instruction) -> Any:
     if not possible(x, values) or (add and not can_add(value)):
         return False
     out = sums(plan, value) if add else plan.out(value, dense=True)
-    look = Parts(plan, out, index, given["dims"], add or bool(given["wrap"]), True)
+    look = Parts(plan, out, index, given["dims"], bool(given["wrap"]), True)
     source = operand(plan, values, out.dtype).broadcast(look.shape)
     copy(plan, plan.at(x), out)
     if not look.scatter(plan, "sum" if add else "", source):

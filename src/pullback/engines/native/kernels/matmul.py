@@ -1,10 +1,11 @@
-"""Products of matrices: one C function, whatever the strides and the batches."""
+"""Products of matrices: one C function, whatever the strides and the batches; and one for groups."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ....dtypes import F32, F64, HALVES
+from ....ops.grouped import complaint, limit
 from ....program.program import Instruction, Value
 from ..loops import collapsed
 from ..place import Place, in_order
@@ -57,9 +58,35 @@ def product(plan: Plan, x: Place, y: Place, bias: Place | None, value: Value) ->
     strides = (c0, c1, cr, a0, a1, ar, a.strides[-1], b0, b1, *b.strides[-2:])
     sizes = (n0, n1, m, c.shape[-1], a.shape[-1])
     plan.call("gemm", f"pb_matmul_{suffix(x.dtype)}", c, a, b, bias, *sizes, *strides, writes=[c])
+    finished(plan, out, made)
+    return None
+
+
+def finished(plan: Plan, out: Place, made: Place) -> None:
+    """What was computed in another type is rounded."""
     if out is not made:
         plan.add(copying(out, made, plan.instruction))
-    return None
+
+
+@kernel("grouped_mm")
+def grouped_mm(plan: Plan, i: Instruction) -> None:
+    """Where groups end is looked up by C: neither the plan nor the text depends on it."""
+    mat_a, mat_b, offs = i.inputs
+    x, y, ends, value = plan.at(mat_a), plan.at(mat_b), plan.dense(offs), i.outputs[0]
+    out = made = plan.out(value, dense=True)
+    if x.dtype in HALVES:  # computed in float32, rounded once
+        x, y, out = widened(plan, x), widened(plan, y), plan.scratch(made.shape, F32)
+    over = 2 if x.ndim == y.ndim else 3 - y.ndim  # which are in groups: rows, columns or terms
+    sizes = (x.shape[-2], y.shape[-1], x.shape[-1])
+    (ce, cr, _), (ae, ar, ac), (be, br, bc) = ([0] * (3 - p.ndim) + list(p.strides) for p in (out, x, y))
+    seen, step = ("ends", offs, limit(x, y)), len(plan.steps)
+    known = seen in plan.kept
+    plan.kept[seen] = ()
+    plan.call("gemm", f"pb_grouped_{suffix(x.dtype)}", out, x, y, ends, ends.size, over, *sizes, ce, cr, ae, ar, ac, be,
+              br, bc, -1 if known else step, writes=[out], fails=not known)  # fmt: skip
+    plan.steps[step].complaint = complaint(limit(x, y))
+    if out is not made:
+        plan.add(copying(out, made, plan.instruction))
 
 
 def batches(c: Place, a: Place, b: Place) -> tuple[list[tuple[int, ...]], int, int, int]:

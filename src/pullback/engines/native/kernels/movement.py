@@ -71,7 +71,7 @@ def bring(plan: Plan, x: Value, to: Place) -> None:
         ):
             maker.stores = [store._replace(name=s.name) if s.place.memory is memory else s for s in maker.stores]
             maker.writes = [s.place.memory for s in maker.stores]
-            maker.in_place = False  # an element does not go where one of the same number came from
+            maker.in_place = []  # an element does not go where one of the same number came from
             plan.places[x] = to
             return
     copy(plan, plan.at(x), to)

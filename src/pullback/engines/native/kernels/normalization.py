@@ -32,7 +32,8 @@ def row_norm(plan: Plan, i: Instruction) -> None:
     out = target(plan, value, dtype)
     statistics = [plan.scratch((rows,), dtype) for _ in range(2)]
     name = f"pb_row_norm_{suffix(dtype)}"
-    plan.call("rows", name, out, *statistics, made, scale, bias, rows, n, eps, centred, writes=[out, *statistics])
+    plan.call("rows", name, out, *statistics, made, scale, bias, rows, n, eps, centred, writes=[out, *statistics],
+              in_place=[out])  # fmt: skip
     plan.kept["rows", x, n, eps, centred] = statistics
     finish(plan, value, out)
 
@@ -50,7 +51,7 @@ def row_norm_gradient(plan: Plan, i: Instruction) -> None:
     bias = db if i.outputs[2] in plan.used else None  # RMS norm has none
     name = f"pb_row_norm_gradient_{suffix(dtype)}"
     plan.call("rows", name, dx, dw, bias, partial, *statistics, slope, made, scale, rows, n, eps, centred,
-              writes=[dx, dw, db, partial])  # fmt: skip
+              writes=[dx, dw, db, partial], in_place=[dx])  # fmt: skip
     for value, place in zip(i.outputs, (dx, dw, db), strict=True):
         finish(plan, value, place)
 
@@ -131,7 +132,7 @@ def channel_norm_gradient(plan: Plan, i: Instruction) -> None:
     sums = plan.scratch((2, laid.samples, laid.channels), dtype)
     name = f"pb_channel_norm_gradient_{suffix(dtype)}"
     plan.call("channels", name, dx, dw, db, sums, *statistics, slope, of_mean, of_variance, made, scale, *laid[:4], eps,
-              writes=[dx, dw, db, sums])  # fmt: skip
+              writes=[dx, dw, db, sums], in_place=[dx])  # fmt: skip
     laid.close(plan, i.outputs[0], dx)
     for value, place in zip(i.outputs[1:], (dw, db), strict=True):
         finish(plan, value, place)

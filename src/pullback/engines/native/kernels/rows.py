@@ -61,7 +61,7 @@ def softmax(plan: Plan, i: Instruction) -> None:
     operands = [lines(plan, x, dims, dtype) for x in i.inputs]
     out = result(plan, value, dims, dtype)
     sizes = extent(value.shape, dims)
-    plan.call("rows", f"pb_{i.op.name}_{suffix(dtype)}", out, *operands, *sizes, writes=[out])
+    plan.call("rows", f"pb_{i.op.name}_{suffix(dtype)}", out, *operands, *sizes, writes=[out], in_place=[out])
     close(plan, value, out, dims)
 
 
@@ -141,7 +141,7 @@ def cross_entropy_gradient(plan: Plan, i: Instruction) -> None:
     chosen = [step, options["ignore_index"], float(options["label_smoothing"]), options["reduction"] == "mean"]
     name = f"pb_cross_entropy_gradient_{suffix(dtype)}"
     plan.call("rows", name, out, slope, tops, sums, made, targets, weights, rows, classes, *chosen, len(plan.steps),
-              writes=[out], fails=True)  # fmt: skip
+              writes=[out], fails=True, in_place=[out])  # fmt: skip
     close(plan, value, out, dims)
 
 

@@ -95,6 +95,7 @@ from . import (  # noqa: E402
     decompositions,
     extremes,
     folding,
+    grouped,
     indexing,
     joining,
     losses,
