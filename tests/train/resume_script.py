@@ -1,4 +1,4 @@
-"""A training script that can be killed at any moment: `python resume_script.py FOLDER WORKERS [EVENT COUNT]`.
+"""A training script that can be killed at any moment: `python resume_script.py FOLDER WORKERS [EVENT COUNT [ENGINE]]`.
 
 It prints the SHA-256 of all that it ends with. With EVENT and COUNT it kills itself when that is reached: "step" counts
 optimizer steps, "fsync" and "replace" are two moments of writing a checkpoint.
@@ -80,7 +80,7 @@ def digest(value, into) -> None:
         into.update(repr(value).encode())
 
 
-def main(folder: str, workers: str = "0", event: str = "", count: str = "0") -> None:
+def main(folder: str, workers: str = "0", event: str = "", count: str = "0", engine: str = "") -> None:
     torch.manual_seed(5)
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
@@ -105,6 +105,7 @@ def main(folder: str, workers: str = "0", event: str = "", count: str = "0") -> 
         folder=Path(folder),
         callbacks=callbacks,
         progress=False,
+        compile=engine or None,
     )
     trainer.fit()
     from pullback.io.generators import get_states

@@ -63,7 +63,7 @@ def test_masks() -> None:
     """Tokens that are ignored do not count; a micro-batch may have none that do."""
     parts, net = batches([6, 4, 9, 5, 8], masked=True), model()
     for k, window in enumerate(accumulate(parts, 3, count=tokens)):
-        assert window.total.item() == sum(tokens(part).item() for part in parts[3 * k : 3 * k + 3])
+        assert window.total == sum(tokens(part).item() for part in parts[3 * k : 3 * k + 3])
         for x, y in window:
             window.from_sum(F.cross_entropy(net(x), y, reduction="sum", ignore_index=IGNORED)).backward()
         check(net, big_batch_gradients(net, parts[3 * k : 3 * k + 3]))

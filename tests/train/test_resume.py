@@ -15,6 +15,7 @@ import pullback
 import pullback as torch
 from pullback import nn
 from pullback.data import DataLoader, Dataset
+from pullback.engines import native
 from pullback.optim import SGD
 from pullback.optim.lr_scheduler import ReduceLROnPlateau
 from pullback.train import Callback, Trainer, read
@@ -31,8 +32,8 @@ def run(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
 
-def whole(folder: Path, workers: int) -> str:
-    done = run(folder, workers)
+def whole(folder: Path, workers: int, *engine: str) -> str:
+    done = run(folder, workers, *(("", 0, *engine) if engine else ()))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -41,12 +42,12 @@ def log(folder: Path) -> list[tuple]:
     return [(record["step"], record.get("loss"), record.get("valid_loss")) for record in read(folder / "log.jsonl")]
 
 
-def killed(folder: Path, kills: list[tuple[str, int]], workers: int) -> str:
+def killed(folder: Path, kills: list[tuple[str, int]], workers: int, *engine: str) -> str:
     """What the run ends with after these kills; the log has each step once, and no half file is left."""
     for event, count in kills:
-        done = run(folder, workers, event, count)
+        done = run(folder, workers, event, count, *engine)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    found = whole(folder, workers)
+    found = whole(folder, workers, *engine)
     steps = [step for step, loss, _ in log(folder) if loss is not None]
     assert steps == list(range(1, max(steps) + 1))
     assert not list(folder.glob(".*.tmp"))
@@ -86,6 +87,16 @@ def test_ten_kills_at_random_moments(tmp_path) -> None:
             process.kill()
         process.communicate()
     assert killed(folder, [], 2) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["numpy", "native", pytest.param("xla", marks=pytest.mark.parity)])
+def test_kills_of_a_run_whose_steps_are_compiled(tmp_path, engine: str) -> None:
+    if engine == "native" and not native.available():
+        pytest.skip("there is no C compiler")
+    expected = whole(tmp_path / "whole", 0, engine)
+    assert killed(tmp_path / "killed", [("step", 1), ("step", 13), ("fsync", 3)], 0, engine) == expected
+    assert log(tmp_path / "killed") == log(tmp_path / "whole")
 
 
 class Faulty(Dataset):

@@ -122,11 +122,15 @@ class GradScaler:
         done.stage, done.position = STEPPED, users_line()
         if not keeps_what_it_should(optimizer):
             return None if done.found_inf.item() else optimizer.step(*args, **kwargs)
-        optimizer.found_inf, optimizer.grad_scale = done.found_inf, None  # the gradients are unscaled
+        outer = vars(optimizer).get("found_inf")  # a Trainer's: the loss itself is not finite
+        optimizer.found_inf = done.found_inf if outer is None else done.found_inf + outer
+        optimizer.grad_scale = None  # the gradients are unscaled
         try:
             return optimizer.step(*args, **kwargs)
         finally:
             del optimizer.found_inf, optimizer.grad_scale
+            if outer is not None:
+                optimizer.found_inf = outer
 
     def update(self, new_scale: Any = None) -> None:
         """Ends the step: backs off if a gradient was Inf or NaN, grows after `growth_interval` steps without."""
@@ -141,7 +145,7 @@ class GradScaler:
             else:
                 bad = stack([done.found_inf for done in self._rounds.values()]).sum() > 0
                 self._adapt(scale, good, bad)
-        self._rounds = {}
+        self._rounds.clear()
 
     def _adapt(self, scale: Tensor, good: Tensor, bad: Tensor) -> None:
         """bad: scale * backoff; `growth_interval` good steps: scale * growth, as long as that is finite."""

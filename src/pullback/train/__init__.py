@@ -12,4 +12,22 @@ from .checkpoints import Checkpoints
 from .curves import draw
 from .logs import JsonLog, TensorBoardLog, read
 from .nonfinite import NonFiniteError
+from .progress import display
 from .trainer import Trainer
+
+__all__ = [
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "JsonLog",
+    "NonFiniteError",
+    "TensorBoardLog",
+    "Trainer",
+    "Window",
+    "accumulate",
+    "detach",
+    "display",
+    "draw",
+    "read",
+    "windows",
+]

@@ -45,15 +45,9 @@ class Window:
 
     def __init__(self, batches: list[Any], count: Callable[[Any], Any]) -> None:
         self.batches = batches
-        self.counts = [count(batch) for batch in batches]
-        self.total = sum(self.counts[1:], self.counts[0])  # of all micro-batches: numbers or tensors, as counted
+        self.counts = [number(count(batch)) for batch in batches]
+        self.total = sum(self.counts)  # of all micro-batches
         self.walked = 0  # micro-batches handed out so far
-        if isinstance(self.total, (int, float)) and self.total == 0:
-            fail(
-                PullbackError,
-                f"the loss of a window of {len(batches)} micro-batches has no terms: count(batch) gave 0 for each",
-                "leave such batches out, or look at what count() counts",
-            )
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -70,9 +64,18 @@ class Window:
             yield batch
         self.walked += 1  # the last one was dealt with, too
 
+    @property
+    def parts(self) -> list[tuple[Any, float]]:
+        """The micro-batches whose loss has terms, and which part of the window's terms each has."""
+        pairs = zip(self.batches, self.counts, strict=True)
+        return [(batch, n / self.total) for batch, n in pairs if n != 0]
+
     def from_sum(self, loss: Tensor) -> Tensor:
-        """This micro-batch's part of the window's mean loss, given the *sum* of its losses (or all of them)."""
-        return (loss if loss.ndim == 0 else loss.sum()) / self.total
+        """This micro-batch's part of the window's mean loss, given the *sum* of its losses (or all of them).
+
+        Of a window without any terms it is 0.
+        """
+        return (loss if loss.ndim == 0 else loss.sum()) / (self.total or 1)
 
     def from_mean(self, loss: Tensor) -> Tensor:
         """The same, given the *mean* over the micro-batch. With masks prefer the sum: a mean over nothing is NaN."""
@@ -87,7 +90,12 @@ class Window:
                 PullbackError,
                 "from_mean() belongs inside `for batch in window`: it weighs the loss by that batch's count",
             )
-        return loss * (self.counts[self.walked - 1] / self.total)
+        return loss * (self.counts[self.walked - 1] / (self.total or 1))
+
+
+def number(count: Any) -> float:
+    """As a plain number, if it is a tensor."""
+    return count.item() if isinstance(count, Tensor) else count
 
 
 class Windows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..amp.grad_scaler import keeps_what_it_should
 from ..errors import ArgumentError, fail
 from ..nn.module import Module
 from .callbacks import EarlyStopping
@@ -43,10 +44,16 @@ def contradictions(t: Any) -> Iterator[tuple[str, str]]:
         )
     if (plateau or any(isinstance(c, EarlyStopping) for c in t.callbacks)) and t.valid is None:
         yield "early stopping and ReduceLROnPlateau go by the validation, and there is none", "give valid="
-    if t.metrics and not isinstance(t.loss, Module):
+    measure, compiled = t.run.measure, t.run.compiled
+    if measure.metrics and not isinstance(measure.loss, Module):
         yield (
             "metrics are functions of (model(x), y), which a loss function of (model, batch) does not show",
             "let the function return a dict: {'loss': loss, 'accuracy': ...}",
+        )
+    if compiled and not keeps_what_it_should(t.optimizer):
+        yield (
+            f"compiled, an update is left out by `found_inf`, and {type(t.optimizer).__name__}.step() ignores that",
+            "make it a RuleOptimizer, or train without compile=",
         )
     if t.on_nonfinite not in ("stop", "skip"):
         yield f"on_nonfinite={t.on_nonfinite!r} means nothing", "use 'stop' or 'skip'"

@@ -31,7 +31,10 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class JsonLog(Callback):
-    """Writes log.jsonl: a line every `every` steps and for each validation. After a restart no step is in it twice."""
+    """Writes log.jsonl: a line every `every` steps, with all that their logs have, and for each validation.
+
+    After a restart no step is in it twice.
+    """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self.path, self.every = Path(path), every
@@ -48,8 +51,7 @@ class JsonLog(Callback):
 
     def on_step_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         if trainer.step % self.every == 0:
-            names = ("step", "epoch", "loss", "lr", "grad_norm", "samples_per_second")
-            self.write({name: logs[name] for name in names})
+            self.write(logs)
 
     def on_validation_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         self.write(logs)
@@ -95,7 +97,8 @@ class TensorBoardLog(Callback):
 
     def on_step_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         if trainer.step % self.every == 0:
-            self.write("train", {name: logs[name] for name in ("loss", "lr", "grad_norm")}, trainer.step)
+            values = {name: value for name, value in logs.items() if name not in ("step", "epoch")}
+            self.write("train", values, trainer.step)
 
     def on_validation_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         values = {name.removeprefix("valid_"): value for name, value in logs.items() if name.startswith("valid_")}

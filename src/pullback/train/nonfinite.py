@@ -21,14 +21,21 @@ from ..tensor import Tensor, tick
 from ..trees import tensors
 
 FINITE = ""  # < "inf" < "nan"
+AGAIN = "the same batch, run again, gave finite numbers: "
+OUTSIDE = "something outside of the batch and the weights differs"
+COMPILED = (
+    "the compiled step computes something else; pullback.verify(trainer.run.whole, batch) finds what differs first"
+)
 
 
 class NonFiniteError(PullbackError):
     """A loss or a gradient is NaN or Inf."""
 
 
-def diagnose(model: Module, batches: Sequence[Any], backward: Callable[[Any], None]) -> list[str]:
-    """What to blame, as lines; `backward(batch)` is the loss and its backward pass."""
+def diagnose(
+    model: Module, batches: Sequence[Any], backward: Callable[[Any], Any], compiled: bool = False
+) -> list[str]:
+    """What to blame, as lines; `backward(batch)` is the loss and its backward pass, run op by op."""
     given = [*_bad_inputs(batches), *_bad_parameters(model)]
     if given:
         return given
@@ -38,8 +45,7 @@ def diagnose(model: Module, batches: Sequence[Any], backward: Callable[[Any], No
             backward(batch)
             if watcher.found:
                 return watcher.found
-    again = "the same batch, run again, gave finite numbers: something outside of the batch and the weights differs"
-    return _bad_gradients(model) or [again]
+    return _bad_gradients(model) or [AGAIN + (COMPILED if compiled else OUTSIDE)]
 
 
 class Watcher:
@@ -49,7 +55,8 @@ class Watcher:
         self.found: list[str] = []
         self.open: list[tuple[str, int]] = []  # layers that are running, and the time they started
         self.spans: list[tuple[int, int, str]] = []  # (start, end, layer): inner layers come first
-        self.unplaced = FINITE  # found in a node's rules, whose node is not known yet
+        self.unplaced = FINITE  # found in a node's rules, whose node is not known yet ...
+        self.rule: list[str] = []  # ... and what made it
         self.looking = False
 
     @contextmanager
@@ -83,12 +90,12 @@ class Watcher:
             word = max(map(_kind, out if isinstance(out, tuple) else (out,)))
             if word <= max(map(_kind, [*inputs, *params.values()]), default=FINITE):
                 return  # a mask of -inf, say, is no fault; NaN made from it is
+            operands = [f"  from {_describe(x)}" for x in inputs if hasattr(x, "shape")]
             if MODES.backward:
-                self.unplaced = word
+                self.unplaced, self.rule = word, [f"  its rule's {op.name} made it", *operands]
             else:
                 where = self.open[-1][0] if self.open else "the loss"
-                self.found = [f"the first: {op.name} made {word} in {where}", f"  at {show(users_line())}"]
-                self.found += [f"  from {_describe(x)}" for x in inputs if hasattr(x, "shape")]
+                self.found = [f"the first: {op.name} made {word} in {where}", f"  at {show(users_line())}", *operands]
         finally:
             self.looking = False
 
@@ -98,6 +105,7 @@ class Watcher:
             self.found = [
                 f"the forward pass is finite; the first: the gradient of {node.op.name} is {self.unplaced} in {where}",
                 f"  forward ran at {show(node.position)}",
+                *self.rule,
             ]
 
 
@@ -137,11 +145,12 @@ def _kind(value: Any) -> str:
     """What is in it, in an order of severity."""
     if isinstance(value, float):
         return FINITE if math.isfinite(value) else "nan" if math.isnan(value) else "inf"
-    if not hasattr(value, "shape") or value.dtype.kind in "iub" or all_(isfinite(value)):
+    if not hasattr(value, "__array__") or value.dtype.kind in "iub" or all_(isfinite(array := value.__array__())):
         return FINITE
-    return "nan" if any_(isnan(value)) else "inf"
+    return "nan" if any_(isnan(array)) else "inf"
 
 
-def _describe(array: Any) -> str:
+def _describe(value: Any) -> str:
+    array = value.__array__()  # an engine's own are elsewhere
     limits = f", from {float(amin(array)):.4g} to {float(amax(array)):.4g}" if math.prod(array.shape) else ""
     return f"{array.dtype.name} {list(array.shape)}{limits}"

@@ -13,19 +13,28 @@ EVERY = 10.0  # seconds between plain lines
 REFRESH = 0.1  # and between drawings of the bar
 
 
-def display() -> Callback:
+FORMS = {"loss": "loss {:.4g}", "lr": "lr {:.3g}", "grad_norm": "|g| {:.3g}"}  # how values are shown, in this order
+PER_SECOND = "_per_second"
+
+
+def display(forms: dict[str, str] | None = None) -> Display:
     """The one that suits where standard output goes."""
     if sys.stdout.isatty() and find_spec("rich") is not None:
-        return Bar()
-    return Lines()
+        return Bar(forms)
+    return Lines(forms)
 
 
-def values(logs: dict[str, Any]) -> str:
-    """`loss 0.123  lr 0.001  |g| 0.45  1230 samples/s`, as far as known."""
-    parts = [("loss", "loss {:.4g}"), ("lr", "lr {:.3g}"), ("grad_norm", "|g| {:.3g}")]
-    parts += [("samples_per_second", "{:,.0f} samples/s")]
-    shown = [form.format(logs[name]) for name, form in parts if name in logs]
-    return "  ".join(shown + [f"{name} {value:.4g}" for name, value in logs.items() if name.startswith("valid_")])
+def values(logs: dict[str, Any], forms: dict[str, str] | None = None) -> str:
+    """`loss 0.123  lr 0.001  |g| 0.45  1,230 samples/s`, and whatever else there is; `forms` says how, by name."""
+    forms = {**FORMS, **(forms or {})}
+    names = [*(name for name in FORMS if name in logs), *(name for name in logs if name not in FORMS)]
+    return "  ".join(form(name, forms).format(logs[name]) for name in names if name not in ("step", "epoch"))
+
+
+def form(name: str, forms: dict[str, str]) -> str:
+    """How a value is shown."""
+    usual = f"{{:,.0f}} {name.removesuffix(PER_SECOND)}/s" if name.endswith(PER_SECOND) else f"{name} {{:.4g}}"
+    return forms.get(name, usual)
 
 
 def clock(seconds: float) -> str:
@@ -36,11 +45,15 @@ def clock(seconds: float) -> str:
 
 
 class Display(Callback):
-    """What both ways have in common: now and then, say how far training is."""
+    """What both ways have in common: now and then, say how far training is.
+
+    Shown is all that a step's logs have, also what callbacks put there: `forms={"memory": "{:.1f} GiB"}` says how.
+    """
 
     every = EVERY
 
-    def __init__(self) -> None:
+    def __init__(self, forms: dict[str, str] | None = None) -> None:
+        self.forms = forms
         self.began = self.shown = 0.0
         self.first = 0  # the step this fit() started from
 
@@ -50,7 +63,7 @@ class Display(Callback):
 
     def on_step_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         if time.monotonic() - self.shown >= self.every:
-            self.show(trainer, values(logs))
+            self.show(trainer, {**trainer.logs, **logs})
 
     def on_skip(self, trainer: Any, reason: str) -> None:
         self.say(f"left out: {reason}")
@@ -66,7 +79,7 @@ class Display(Callback):
             return ""
         return f"  {clock((time.monotonic() - self.began) / done * (trainer.total - trainer.step))} left"
 
-    def show(self, trainer: Any, text: str) -> None:
+    def show(self, trainer: Any, logs: dict[str, Any]) -> None:
         """Show the values of a step."""
         self.shown = time.monotonic()
 
@@ -85,14 +98,15 @@ class Lines(Display):
             self.say("for a progress bar: pip install 'pullback[train]'")
 
     def on_epoch_end(self, trainer: Any) -> None:
-        self.show(trainer, values(trainer.logs))
+        self.show(trainer, trainer.logs)
 
     def on_validation_end(self, trainer: Any, logs: dict[str, Any]) -> None:
         if trainer.valid_every:
-            self.show(trainer, values(trainer.logs))
+            self.show(trainer, trainer.logs)
 
-    def show(self, trainer: Any, text: str) -> None:
-        super().show(trainer, text)
+    def show(self, trainer: Any, logs: dict[str, Any]) -> None:
+        super().show(trainer, logs)
+        text = values(logs, self.forms)
         total = f"/{trainer.total}" if trainer.total else ""
         self.say(f"epoch {trainer.logs['epoch']}  step {trainer.step}{total}  {text}{self.left(trainer)}")
 
@@ -113,13 +127,13 @@ class Bar(Display):
         self.task = self.bar.add_task("", total=trainer.total, epoch=trainer.epoch + 1, values="")
         self.bar.start()
 
-    def show(self, trainer: Any, text: str) -> None:
-        super().show(trainer, text)
-        text += self.left(trainer)
+    def show(self, trainer: Any, logs: dict[str, Any]) -> None:
+        super().show(trainer, logs)
+        text = values(logs, self.forms) + self.left(trainer)
         self.bar.update(self.task, completed=trainer.step, epoch=trainer.logs["epoch"], values=text, refresh=True)
 
     def on_validation_end(self, trainer: Any, logs: dict[str, Any]) -> None:
-        self.say(f"epoch {logs['epoch']}  step {trainer.step}  {values(logs)}")
+        self.say(f"epoch {logs['epoch']}  step {trainer.step}  {values(logs, self.forms)}")
 
     def say(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
@@ -127,5 +141,5 @@ class Bar(Display):
     def close(self, trainer: Any) -> None:
         if hasattr(self, "bar"):
             if trainer.logs:
-                self.show(trainer, values(trainer.logs))
+                self.show(trainer, trainer.logs)
             self.bar.stop()

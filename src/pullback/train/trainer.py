@@ -13,19 +13,19 @@ from ..amp import GradScaler
 from ..errors import ArgumentError, PullbackError, fail
 from ..functions import PUBLIC
 from ..io.generators import get_states, set_states
-from ..modes import inference_mode, no_grad
+from ..modes import inference_mode
 from ..nn.module import Module
-from ..nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor
-from .accumulation import Window, accumulate, samples
+from .accumulation import Window, accumulate, number, samples
 from .callbacks import Callback, EarlyStopping, monitored
 from .checkpoints import Batches, Checkpoints, Lock, capture, restore
 from .checks import check
 from .curves import Curves
 from .logs import JsonLog, TensorBoardLog
-from .nonfinite import NonFiniteError, diagnose
+from .nonfinite import NonFiniteError
 from .progress import display
+from .step import Measure, Parts, Step, Steps
 
 cat = PUBLIC["cat"]
 
@@ -39,6 +39,8 @@ class Trainer:
 
     Training ends after `epochs` or `steps`, whichever comes first. One step is one update by the optimizer, of
     `accumulate` batches. With a `folder` the run is logged, and resumes there when started again.
+
+    With `compile` (True, or the name of an engine) steps and validation are compiled: the same numbers, sooner.
     """
 
     def __init__(
@@ -70,18 +72,21 @@ class Trainer:
         keep: int = 3,
         log_every: int = 1,
         tensorboard: bool = False,
-        progress: bool = True,
+        progress: bool | Callback = True,
+        rate: tuple[str, Callable[[Any], Any]] | None = None,  # such as ("tokens", f): the sum of f(batch) per second
         on_nonfinite: str = "stop",  # or "skip" the step
+        compile: bool | str | None = None,  # True, "native", "xla" or "numpy"
     ) -> None:
-        self.model, self.optimizer, self.loss, self.valid = model, optimizer, loss, valid
+        self.model, self.optimizer, self.valid = model, optimizer, valid
         self.train: Any = train if train is None or hasattr(train, "state_dict") else Batches(train)
         self.epochs, self.steps = epochs, steps
         self.accumulate, self.count = accumulate, count
-        self.clip, self.clip_value = clip, clip_value
         self.autocast = nullcontext() if autocast is None else autocast
         self.scaler = GradScaler(enabled=False) if scaler is None else scaler
         self.scheduler, self.scheduler_per = scheduler, scheduler_per
-        self.metrics = metrics or {}
+        measure = Measure(model, loss, metrics or {}, self.autocast)
+        self.run = Steps(Step(Parts(measure, self.scaler), optimizer, clip, clip_value), compile)
+        self.rate = rate or ("samples" if count is samples else "terms", count)
         self.valid_every, self.checkpoint_every, self.log_every = valid_every, checkpoint_every, log_every
         self.monitor, self.mode, self.on_nonfinite = monitor, mode, on_nonfinite
         self.checkpoints = None if folder is None else Checkpoints(folder, keep, mode=mode)
@@ -97,6 +102,7 @@ class Trainer:
         self._left: Any = None  # the data, and where in an epoch of it fit() ended
         self._ended: int | None = None  # the step at which the last epoch ended
         self._clock, self._rate = time.perf_counter(), 0.0
+        self._warm = False  # has there been a step, with all that is made once?
 
         self.callbacks: list[Callback] = list(callbacks)
         if patience is not None:
@@ -106,7 +112,7 @@ class Trainer:
         if tensorboard:
             self.callbacks.append(TensorBoardLog(folder, log_every))
         if progress:
-            self.callbacks.append(display())
+            self.callbacks.append(progress if isinstance(progress, Callback) else display())
         check(self)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -121,8 +127,10 @@ class Trainer:
                 self._tell("on_epoch_start")
                 self.model.train()
                 for window in self._windows():
-                    self.logs |= self.train_step(window)
-                    self._tell("on_step_end", self.logs)
+                    logs = self.train_step(window)
+                    self.logs |= logs
+                    self._tell("on_step_end", logs)
+                    self.logs |= logs  # with what callbacks have put there
                     if self._due(self.valid_every):
                         self._validate()
                     if self._due(self.checkpoint_every) or self._improved() or self._asked:
@@ -147,36 +155,16 @@ class Trainer:
 
     def train_step(self, window: Window) -> dict[str, Any]:
         """One update: the gradient of the mean loss over all batches of the window, clipped; then the optimizer."""
-        buffers = self._buffers()
-        generator, mean = get_rng_state(), 0.0
-        for batch in window:
-            with self.autocast:
-                loss = window.from_mean(self.measure(batch)["loss"])
-            self.scaler.scale(loss).backward()
-            mean = mean + loss.detach().double()
-
-        self.scaler.unscale_(self.optimizer)
-        norm = self._clip()
+        before = get_rng_state(), self.scaler.state_dict()
+        logs: dict[str, Any] = {"step": self.step + 1, "epoch": self.epoch + 1, "lr": self._lr()}
+        logs |= self.run.take(window.parts, window=self.accumulate > 1 or len(window) > 1)
         self.step += 1
-        logs = {"step": self.step, "epoch": self.epoch + 1, "loss": float(mean), "lr": self._lr()}
-        logs |= {"grad_norm": float(norm), "samples_per_second": self._speed(window)}
-        if self._finite(logs):
-            self.scaler.step(self.optimizer)
-        else:
-            self._nonfinite(logs, window, generator, buffers)
-        self.scaler.update()
-        self.optimizer.zero_grad()
+        if self.run.bad(logs):
+            self._nonfinite(logs, window, *before)
+        logs[f"{self.rate[0]}_per_second"] = self._speed(window)
         if self.scheduler_per == "step":
             self.scheduler.step()
         return logs
-
-    def measure(self, batch: Any) -> dict[str, Tensor]:
-        """The batch's mean loss, as "loss", and what the loss function gives beside it."""
-        if isinstance(self.loss, Module):
-            x, y = batch
-            return {"loss": self.loss(self.model(x), y)}
-        found = self.loss(self.model, batch)
-        return found if isinstance(found, dict) else {"loss": found}
 
     # -- without the loop ------------------------------------------------------------------------------------------
 
@@ -193,15 +181,14 @@ class Trainer:
         total: Any = 0
         with self._evaluating():
             for batch in batches:
-                n = self.count(batch)
-                with self.autocast:
-                    found = self._measure_all(batch)
-                for name, value in found.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach().double() * n
-                total = total + n
+                if n := number(self.count(batch)):
+                    names, values = self.run.evaluation(batch)
+                    sums[names] = sums.get(names, 0.0) + values * n
+                    total += n
         if not sums:
-            fail(PullbackError, "there was nothing to evaluate: no batch came", "is the data set empty?")
-        return {name: float(value / total) for name, value in sums.items()}
+            what = "there was nothing to evaluate: no batch came, or none with terms to count"
+            fail(PullbackError, what, "is the data set empty?")
+        return {name: value / total for names, s in sums.items() for name, value in zip(names, s.tolist(), strict=True)}
 
     def predict(self, data: Any, batch_size: int = 256, forward: Callable[[Module, Any], Any] | None = None) -> Any:
         """The model's outputs in eval mode, joined, for a tensor of inputs or for batches: x, or (x, y) as in training.
@@ -271,7 +258,7 @@ class Trainer:
             self.load()
         elif self._left is not None and self._left[0] is self.train:  # fit() again goes on in the middle of the epoch
             self.train.load_state_dict(self._left[1])
-        self._clock, self._ended = time.perf_counter(), None
+        self._clock, self._warm, self._ended = time.perf_counter(), False, None
 
     def _end(self) -> None:
         self._fitting = False
@@ -300,66 +287,33 @@ class Trainer:
     def _due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0
 
-    def _clip(self) -> Tensor:
-        """Clip, and return the gradient's norm as it was before."""
-        params = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self.clip is None:
-            norm = get_total_norm([p.grad for p in params])
-        else:
-            norm = clip_grad_norm_(params, self.clip)
-        if self.clip_value is not None:
-            clip_grad_value_(params, self.clip_value)
-        return norm
-
-    def _finite(self, logs: dict[str, Any]) -> bool:
-        """A scaler deals with gradients itself: that they overflow is how it finds its scale."""
-        return math.isfinite(logs["loss"]) and (self.scaler.is_enabled() or math.isfinite(logs["grad_norm"]))
-
-    def _nonfinite(self, logs: dict[str, Any], window: Window, generator: Tensor, buffers: list[Any]) -> None:
-        """Leave this step out, or stop and say which op in which layer is to blame."""
-        what = f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step {self.step}"
+    def _nonfinite(self, logs: dict[str, Any], window: Window, generator: Tensor, scale: Any) -> None:
+        """This step has been left out: go on, or stop and say which op in which layer is to blame."""
+        what = f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step {logs['step']}"
         if self.on_nonfinite == "skip":
-            with no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
             self.skipped += 1
             self._tell("on_skip", what)
             return
+        self.step -= 1
+        self.scaler.load_state_dict(scale)
         set_rng_state(generator)
-
-        def backward(batch: Any) -> None:
-            with self.autocast:
-                loss = self.measure(batch)["loss"]
-            self.scaler.scale(loss).backward()
-
-        self.optimizer.zero_grad()
-        lines = diagnose(self.model, window.batches, backward)
-        self.optimizer.zero_grad()
+        lines = self.run.diagnose([batch for batch, _ in window.parts])
+        set_rng_state(generator)
         todo = "lower the learning rate, clip (clip=1.0), or leave such steps out with on_nonfinite='skip'"
         raise NonFiniteError("\n  ".join([what, *lines, f"this update was not made; {todo}"]))
-
-    def _buffers(self) -> list[Any]:
-        """Copies of running means and the like, for a step that may be left out."""
-        return [(b, b.clone()) for b in self.model.buffers()] if self.on_nonfinite == "skip" else []
 
     def _lr(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _speed(self, window: Window) -> float:
-        """Samples per second, smoothed."""
+        """What `rate` counts per second, smoothed."""
         now = time.perf_counter()
-        rate = float(window.total) / (now - self._clock)
-        self._rate = 0.9 * self._rate + 0.1 * rate if self._rate else rate
-        self._clock = now
-        return self._rate
-
-    def _measure_all(self, batch: Any) -> dict[str, Tensor]:
-        """As `measure`, with the metrics."""
-        if not self.metrics:
-            return self.measure(batch)
-        x, y = batch
-        output = self.model(x)
-        return {"loss": self.loss(output, y), **{name: f(output, y) for name, f in self.metrics.items()}}
+        n = window.total if self.rate[1] is self.count else sum(number(self.rate[1](batch)) for batch in window.batches)
+        rate = n / (now - self._clock)
+        if self._warm:
+            self._rate = 0.9 * self._rate + 0.1 * rate if self._rate else rate
+        self._clock, self._warm = now, True
+        return self._rate or rate
 
     def _validate(self) -> None:
         if self.valid is None:
@@ -408,6 +362,7 @@ class Trainer:
             path = self.checkpoints.save(self.step, capture(self), self._metric())
             self._saved, self._asked = self._progress(), False
             self._tell("on_checkpoint", path)
+            self._clock = time.perf_counter()
 
     def _progress(self) -> Any:
         return self.step, self.epoch, self.stopped, self.validated
