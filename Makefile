@@ -22,8 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-train: .venv/.stamp-train ## train a small network on handwritten digits
-	$(BIN)/python examples/train_digits.py
+train: .venv/.stamp-train ## train a small language model on Python's own sources; ARGS are flags of `pullback train`
+	$(BIN)/pullback train --resume --baselines --play $(ARGS)
 
 test: .venv/.stamp-dev ## run the fast tests; needs neither PyTorch nor JAX
 	$(BIN)/python -m pytest $(CORES) -m "not slow and not parity" $(ARGS)
@@ -42,7 +42,7 @@ surface: .venv/.stamp-dev ## report how much of PyTorch's API is covered
 	$(BIN)/python tools/surface.py
 
 bench: .venv-all/.stamp ## measure against PyTorch and JAX
-	@status=0; for name in eager training_eager optim data capture xla compiled; do \
+	@status=0; for name in eager training_eager optim data capture xla compiled growth; do \
 		echo "==> benchmarks/$$name.py"; $(ALL)/python benchmarks/$$name.py $(ARGS) || status=1; \
 	done; exit $$status
 
@@ -73,8 +73,8 @@ clean: ## remove environments, caches and builds
 	$(PYTHON) -m venv $(@D:/bin=)
 
 .venv/.stamp-train: pyproject.toml | .venv/bin/python
-	@echo "==> .venv: pullback with its progress bar, and scikit-learn, which brings the digits"
-	$(BIN)/python -m pip install -e ".[train]" scikit-learn
+	@echo "==> .venv: pullback, a tokenizer, its progress bar, and a C compiler where there is none"
+	$(BIN)/python -m pip install -e ".[lm,train$$(command -v cc gcc clang >/dev/null 2>&1 || echo ,native)]"
 	@touch $@
 
 .venv/.stamp-dev: pyproject.toml | .venv/bin/python

@@ -2,6 +2,7 @@
 
     python benchmarks/eager.py            the table
     python benchmarks/eager.py --check    the table, and exit 1 if a bar is missed
+    python benchmarks/eager.py conv2d     only the rows against PyTorch whose name contains it
 
 Rounds alternate between the two, and the ratio is the median of the rounds' ratios: this holds on a machine whose
 speed drifts.
@@ -85,15 +86,49 @@ def mlp(torch: Any) -> Callable[[], None]:
     return step
 
 
-def convolution(torch: Any) -> Callable[[], None]:
+def convolution(images: int, channels: int, size: int, filters: int) -> Callable[[Any], Callable[[], None]]:
+    """3 x 3, forward and backward."""
+    shapes = (images, channels, size, size), (filters, channels, 3, 3)
+    return layer(lambda functional, x, w: functional.conv2d(x, w, padding=1), *shapes)
+
+
+def layer(f: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[[Any], Callable[[], None]]:
+    """Forward and backward of a function of `nn.functional`, on leaves of these shapes."""
+
+    def make(torch: Any) -> Callable[[], None]:
+        torch.manual_seed(0)
+        functional, leaves = torch.nn.functional, [torch.randn(*shape, requires_grad=True) for shape in shapes]
+        g = torch.randn(*f(functional, *leaves).shape)
+
+        def step() -> None:
+            for x in leaves:
+                x.grad = None
+            f(functional, *leaves).backward(g)
+
+        return step
+
+    return make
+
+
+def cross_entropy(torch: Any) -> Callable[[], None]:
     torch.manual_seed(0)
-    x = torch.randn(64, 32, 32, 32, requires_grad=True)
-    w = torch.randn(64, 32, 3, 3, requires_grad=True)
-    g = torch.randn(64, 64, 32, 32)
+    x, y = torch.randn(1024, 8192, requires_grad=True), torch.randint(0, 8192, (1024,))
 
     def step() -> None:
-        x.grad = w.grad = None
-        torch.nn.functional.conv2d(x, w, padding=1).backward(g)
+        x.grad = None
+        torch.nn.functional.cross_entropy(x, y).backward()
+
+    return step
+
+
+def embedding(torch: Any) -> Callable[[], None]:
+    torch.manual_seed(0)
+    weight, places = torch.randn(20_000, 256, requires_grad=True), torch.randint(0, 20_000, (16, 512))
+    g = torch.randn(16, 512, 256)
+
+    def step() -> None:
+        weight.grad = None
+        torch.nn.functional.embedding(places, weight).backward(g)
 
     return step
 
@@ -104,8 +139,28 @@ COMPARISONS = [
     ("64-op chain, forward and backward, 4x4", chain(4), 20, 31, 1.0),
     ("64-op chain, forward and backward, 64x64", chain(64), 20, 31, 1.1),
     ("MLP 784-300-100-10, batch 128, SGD step", mlp, 10, 21, 1.3),
-    ("conv2d 64x32x32x32 -> 64, 3x3, forward and backward", convolution, 1, 9, 3.5),
 ]
+# Forward and backward of one layer each, whose arrays are large enough for the native kernels.
+LAYERS = [
+    ("conv2d 64x32x32x32 -> 64, 3x3", convolution(64, 32, 32, 64), 1.5),
+    ("conv2d 32x32x32x32 -> 64, 3x3", convolution(32, 32, 32, 64), 1.5),
+    ("conv2d 8x64x56x56 -> 64, 3x3", convolution(8, 64, 56, 64), 1.5),
+    ("conv1d 32x64x1024 -> 64, 5", layer(lambda f, x, w: f.conv1d(x, w), (32, 64, 1024), (64, 64, 5)), 1.5),
+    ("max_pool2d 32x64x56x56, 2", layer(lambda f, x: f.max_pool2d(x, 2), (32, 64, 56, 56)), 1.2),
+    ("avg_pool2d 32x64x56x56, 2", layer(lambda f, x: f.avg_pool2d(x, 2), (32, 64, 56, 56)), 1.2),
+    ("batch_norm 32x64x56x56", layer(lambda f, x, w, b: f.batch_norm(x, None, None, w, b, True),
+                                     (32, 64, 56, 56), (64,), (64,)), 1.2),
+    ("layer_norm 4096x512", layer(lambda f, x, w, b: f.layer_norm(x, (512,), w, b), (4096, 512), (512,), (512,)), 1.5),
+    ("rms_norm 4096x512", layer(lambda f, x, w: f.rms_norm(x, (512,), w), (4096, 512), (512,)), 1.2),
+    ("softmax 4096x512", layer(lambda f, x: f.softmax(x, dim=1), (4096, 512)), 1.5),
+    ("gelu 4096x512", layer(lambda f, x: f.gelu(x), (4096, 512)), 1.5),
+    ("silu 4096x512", layer(lambda f, x: f.silu(x), (4096, 512)), 1.5),
+    ("attention 4x8x256x64, causal", layer(lambda f, q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True),
+                                           *[(4, 8, 256, 64)] * 3), 1.2),
+    ("cross_entropy 1024x8192", cross_entropy, 1.2),
+    ("embedding 20000x256, 8192 rows of it", embedding, 1.2),
+    ("linear 2048x512 -> 2048", layer(lambda f, x, w, b: f.linear(x, w, b), (2048, 512), (2048, 512), (2048,)), 1.2),
+]  # fmt: skip
 
 
 # -- what is only ours -----------------------------------------------------------------------------------------------
@@ -169,6 +224,23 @@ def import_seconds() -> float:
 
 def main() -> int:
     table = Table(__doc__)
+    if not table.names:
+        ours(table)
+
+    import torch  # after what is measured alone: its threads and its heap would be in the way
+
+    torch.set_num_threads(THREADS)
+    for name, workload, calls, rounds, bar in COMPARISONS:
+        if table.wants(name):
+            table.compare(name, workload(pullback), workload(torch), calls, rounds, bar)
+    for name, workload, bar in LAYERS:
+        if table.wants(name):
+            table.compare(name, workload(pullback), workload(torch), 8, 11, bar)
+    return table.status()
+
+
+def ours(table: Table) -> None:
+    """Rows that need no peer."""
     (plain, plain_peak), (in_16, peak_16) = checkpoint_run(None), checkpoint_run(16)
     time_16, plain_time, ratio = against(in_16, plain, 1, 21)
     name = "checkpointing 256 layers in 16 segments"
@@ -182,13 +254,6 @@ def main() -> int:
     alive = max(run[k][1] for run in runs for k in range(2))
     table.row("nodes alive after it", f"{alive}", alive, 0)
     table.row("import pullback, seconds", "", import_seconds(), 0.25)
-
-    import torch  # after what is measured alone: its threads and its heap would be in the way
-
-    torch.set_num_threads(THREADS)
-    for name, workload, calls, rounds, bar in COMPARISONS:
-        table.compare(name, workload(pullback), workload(torch), calls, rounds, bar)
-    return table.status()
 
 
 if __name__ == "__main__":

@@ -139,10 +139,10 @@ def cnn(torch: Any) -> Callable[[], None]:
 
 COMPARISONS = [
     # name, workload, calls a round, rounds, bar
-    ("MLP 784-300-100-10, batch 128, SGD with momentum", mlp, 20, 21, 3.0),
-    ("LSTM 64-256, 64 steps, batch 32, clipping, Adam", lstm, 1, 15, 3.0),
-    ("Transformer, 4 layers of 128, 64 tokens, batch 16, clipping, AdamW", transformer, 1, 15, 3.0),
-    ("CNN 1-32-64 with batch norm, 28x28, batch 64, Adam", cnn, 1, 15, 4.0),
+    ("MLP 784-300-100-10, batch 128, SGD with momentum", mlp, 20, 21, 1.0),
+    ("LSTM 64-256, 64 steps, batch 32, clipping, Adam", lstm, 1, 15, 1.3),
+    ("Transformer, 4 layers of 128, 64 tokens, batch 16, clipping, AdamW", transformer, 1, 15, 1.0),
+    ("CNN 1-32-64 with batch norm, 28x28, batch 64, Adam", cnn, 1, 15, 1.3),
 ]
 
 

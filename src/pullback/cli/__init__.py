@@ -12,6 +12,8 @@ from ..version import __version__
 COMMANDS = {  # each is the module of that name, imported when it is asked for
     "cache": "what the native engine has built and keeps; --clear forgets it",
     "doctor": "what is installed here, and which engine runs",
+    "generate": "text from a language model",
+    "train": "pretrain a language model",
     "run": "run a PyTorch script, unmodified, on pullback",
 }
 

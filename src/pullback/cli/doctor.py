@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices
+from ..engines import eager
 from ..engines.numpy.blas import get_threads
 from ..version import __version__
 
@@ -138,7 +139,8 @@ def native() -> str:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         if build.available():
-            return f"runs: steps are compiled as C; compile() uses it; built libraries are kept in {build.folder()}"
+            what = "compile() uses it" + (", and large eager ops do" if eager.used() == "native" else "")
+            return f"runs: steps are compiled as C; {what}; built libraries are kept in {build.folder()}"
     return str(said[-1].message).partition("\n")[0] if said else "not here"
 
 

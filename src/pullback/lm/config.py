@@ -20,6 +20,11 @@ class Yarn:
     beta_slow: float = 1.0  # those that turn less often are stretched by `factor`, and those between a little
     attention_factor: float | None = None  # None: 0.1 ln(factor) + 1
 
+    def __post_init__(self) -> None:
+        if self.factor < 1 or self.original < 1:
+            what = f"a context of {self.original} tokens cannot become {self.factor} times as long by YaRN"
+            fail(ArgumentError, what, "give a factor and an original length of at least 1")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -61,6 +66,12 @@ class Config:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 fail(ArgumentError, f"{name} is {getattr(self, name)!r}", f"choose from {', '.join(choices)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in ("int", "int | None") and value is not None:
+                least = 0 if field.name in ("num_experts", "num_shared_experts") else 1
+                if type(value) is not int or value < least:
+                    fail(ArgumentError, f"{field.name} is {value!r}", f"give an integer from {least} on")
         if self.num_attention_heads % self.kv_heads:
             what = f"{self.num_attention_heads} attention heads cannot share {self.kv_heads} key-value heads evenly"
             fail(ArgumentError, what, "choose num_key_value_heads that divides num_attention_heads")
@@ -69,6 +80,8 @@ class Config:
             fail(ArgumentError, what, "change one of them, or give head_dim")
         if self.positions == "rotary" and self.head_size % 2:
             fail(ArgumentError, f"rotary positions turn pairs, and a head has {self.head_size} values", "make it even")
+        if self.num_experts and self.feed_forward != "swiglu":
+            fail(ArgumentError, f"experts are 'swiglu', and feed_forward is {self.feed_forward!r}", "choose one")
         if self.num_experts and not 1 <= self.num_experts_per_tok <= self.num_experts:
             what = f"each token cannot go to {self.num_experts_per_tok} of {self.num_experts} experts"
             fail(ArgumentError, what, "choose num_experts_per_tok between 1 and num_experts")

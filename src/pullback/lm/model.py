@@ -12,9 +12,10 @@ import math
 from typing import Any
 
 from ..checkpointing import checkpoint
-from ..dtypes import int64
-from ..errors import ShapeError, fail
+from ..dtypes import float32, int64
+from ..errors import ArgumentError, ShapeError, fail
 from ..functions import PUBLIC
+from ..modes import Aside
 from ..nn import functional, init
 from ..nn.containers import ModuleList
 from ..nn.dropout import Dropout
@@ -26,7 +27,8 @@ from ..nn.parameter import Parameter
 from ..tensor import Tensor
 from .config import Config
 
-arange, cat, empty, outer, zeros = (PUBLIC[name] for name in ("arange", "cat", "empty", "outer", "zeros"))
+arange, cat, empty, outer = (PUBLIC[name] for name in ("arange", "cat", "empty", "outer"))
+promote_types, zeros = PUBLIC["promote_types"], PUBLIC["zeros"]
 IGNORED = -100  # the label of a token that is not learned
 
 
@@ -87,6 +89,11 @@ class Cache:
 # -- layers ------------------------------------------------------------------------------------------------------------
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float32 at least: of logits small differences matter."""
+    return x.to(promote_types(x.dtype, float32))
+
+
 def norm(config: Config, size: int) -> Module:
     return (RMSNorm if config.norm == "rms" else LayerNorm)(size, eps=config.norm_eps)
 
@@ -115,7 +122,8 @@ class Attention(Module):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if memory is not None:
             places, keys, values = memory
-            k, v = keys.index_copy_(2, places, k), values.index_copy_(2, places, v)
+            k = keys.index_copy_(2, places, k.to(keys.dtype)).to(k.dtype)
+            v = values.index_copy_(2, places, v.to(values.dtype)).to(v.dtype)
         h = functional.scaled_dot_product_attention(
             q, k, v, mask, self.dropout if self.training else 0.0, is_causal=mask is None, enable_gqa=True
         )
@@ -167,7 +175,7 @@ class Experts(Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         flat = x.reshape(-1, x.shape[-1])
-        chance = functional.softmax(self.router(flat).float(), dim=-1)
+        chance = functional.softmax(wide(self.router(flat)), dim=-1)
         weight, chosen = chance.topk(self.k, dim=-1)
         if self.renormalise:
             weight = weight / weight.sum(-1, keepdim=True)
@@ -186,7 +194,7 @@ class Experts(Module):
         return out, self.coef * self.n * (count / flat.shape[0] * chance.mean(0)).sum()
 
     def _product(self, x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
-        return functional.grouped_mm(x, weight.transpose(1, 2), offs=ends)
+        return functional.grouped_mm(x, weight.transpose(1, 2).to(x.dtype), offs=ends)
 
 
 class Layer(Module):
@@ -221,6 +229,7 @@ class LanguageModel(Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        self._decoders = Aside()  # see generate.py
         self.embed = Embedding(config.vocab_size, config.hidden_size)
         self.dropout = Dropout(config.dropout)
         self.layers = ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
@@ -258,6 +267,12 @@ class LanguageModel(Module):
         self, tokens: Tensor, cache: Cache | None = None, segments: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """What the head sees, and the sum of the layers' auxiliary losses, if there are any."""
+        if tokens.ndim != 2:
+            fail(
+                ShapeError, f"tokens have shape {tuple(tokens.shape)}", "give (batch, length): one row has tokens[None]"
+            )
+        if cache is not None and segments is not None:
+            fail(ArgumentError, "with a cache each row is one document", "leave out segments, or the cache")
         t, limit = tokens.shape[1], self.config.max_position_embeddings
         if t > limit:
             what = f"{t} tokens are more than the {limit} that this model has positions for"
@@ -265,7 +280,10 @@ class LanguageModel(Module):
         places, positions, mask = (None, None, None) if cache is None else cache.view(t)
         if segments is not None:
             causal = arange(t)[:, None] >= arange(t)
-            mask = (causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
+            seen = causal & (segments[:, :, None] == segments[:, None, :])
+            mask = seen[:, None]
+            if self.config.positions == "learned":  # rotary ones only matter relative to each other
+                positions = seen.sum(-1) - 1
 
         h, rotation = self.embed(tokens), None
         if self.config.positions == "learned":
@@ -293,9 +311,9 @@ class LanguageModel(Module):
         there are none, and with experts their `imbalance`."""
         h, imbalance = self.hidden(tokens, segments=segments)
         total = functional.cross_entropy(
-            self.head(h).flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            wide(self.head(h)).flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        mean = total / (labels != IGNORED).sum().clamp(min=1)
+        mean = total / labels.ne(IGNORED).sum().clamp(min=1)
         if imbalance is None:
             return {"loss": mean}
         return {"loss": mean + imbalance, "cross_entropy": mean.detach(), "imbalance": imbalance.detach()}
@@ -303,6 +321,27 @@ class LanguageModel(Module):
     def loss(self, tokens: Tensor, labels: Tensor, segments: Tensor | None = None) -> Tensor:
         """The mean loss of predicting each label; -100 is none."""
         return self.losses(tokens, labels, segments)["loss"]
+
+    def generate(self, tokens: Any, max_new_tokens: int = 20, **options: Any) -> Tensor:
+        """Prompts and what follows them: see lm/generate.py."""
+        from .generate import generate
+
+        return generate(self, tokens, max_new_tokens, **options)
+
+    def save_pretrained(
+        self, folder: Any, tokenizer: Any = None, max_shard_size: Any = "5GB", dtype: Any = None
+    ) -> None:
+        """Write the model to a folder in Hugging Face's layout."""
+        from .exchange import save_pretrained  # which is about this class
+
+        save_pretrained(self, folder, tokenizer, max_shard_size, dtype)
+
+    @staticmethod
+    def from_pretrained(folder: Any, *, dtype: Any = None, **changes: Any) -> LanguageModel:
+        """The model in such a folder, with some fields of its Config changed."""
+        from .exchange import from_pretrained
+
+        return from_pretrained(folder, dtype=dtype, **changes)
 
     @property
     def active(self) -> int:
