@@ -28,10 +28,11 @@ from typing import Any
 from side_by_side import THREADS, Table, readable
 
 ROUNDS, LOSSES = 15, 4
+PAUSE = 0.25  # seconds between turns: threads of the one before still spin for some of that
 PEERS = ("pullback", "torch", "torch.compile", "jax")
 # workload, what it is, seconds that a round takes at most, bar: best peer's time / ours, seconds to the first step
 BARS = [
-    ("tiny", "MLP 10-20-1, batch 32, SGD", 0.02, 4.0, 1.0),
+    ("tiny", "MLP 10-20-1, batch 32, SGD", 0.1, 4.0, 1.0),
     ("mlp", "MLP 784-300-100-10, batch 128, AdamW", 0.1, 1.4, 1.0),
     ("wide", "MLP 1024-2048-2048-1000, batch 256, AdamW", 0.4, 1.03, 1.0),
     ("vae", "VAE 784-400-20, batch 128, Adam", 0.1, 1.3, 1.0),
@@ -143,6 +144,7 @@ class Peer:
 
     def run(self, calls: int) -> Any:
         assert self.process.stdin is not None
+        time.sleep(PAUSE)
         self.process.stdin.write(f"{calls}\n")
         self.process.stdin.flush()
         return self.read() if calls else self.process.wait()

@@ -40,10 +40,10 @@ class Recipe:
     packed: bool = option(True, "documents end to end in rows; otherwise each in rows of its own")
     segments: bool = option(False, "packed documents do not look at each other")
 
-    steps: int = option(600, "updates of the weights")
-    batch: int = option(16, "rows in a batch")
+    steps: int = option(800, "updates of the weights")
+    batch: int = option(8, "rows in a batch")
     accumulate: int = option(1, "batches for each update")
-    lr: float = option(2e-3, "the highest learning rate")
+    lr: float = option(3e-3, "the highest learning rate")
     warmup: float = option(0.05, "the part of the steps in which it rises from zero")
     final: float = option(0.1, "what is left of it at the end, after a cosine")
     weight_decay: float = option(0.1, "of matrices; norms and biases have none")
@@ -56,7 +56,7 @@ class Recipe:
     on_nonfinite: str = option("stop", "a step that is not finite ends the run (stop) or is left out (skip)")
     seed: int = option(0, "of weights, order and dropout")
 
-    valid_every: int = option(100, "steps between validations")
+    valid_every: int = option(200, "steps between validations")
     sample_every: int = option(200, "steps between samples; 0: none")
     prompts: list[str] = option(["def ", "import ", "class "], "what samples start with")  # noqa: RUF009
     checkpoint_every: int = option(200, "steps between checkpoints")

@@ -142,6 +142,48 @@ def test_results_outlive_the_step() -> None:
     assert [r.sum().item() for r in results] == [10_000, 10_000]
 
 
+def test_memory_is_used_again_only_when_nothing_looks_at_it() -> None:
+    """Results of some size, in order and transposed, of which the caller keeps all, or a view, or NumPy's array."""
+    step = native(lambda x: (x * 2, (x.t() + 1).t()))
+    x = pullback.zeros(300, 400)
+    places, kept = set(), list[tuple[Any, float]]()
+    for k in range(12):
+        made = step(x + k)
+        for which, expected in ((made[0], 2.0 * k), (made[1], k + 1.0)):
+            looked = [which, which[3], which.numpy(), which.t(), memoryview(which.numpy()), None][k % 6]
+            kept += [] if looked is None else [(looked, expected)]
+        del made, which, looked
+        for looked, expected in kept:
+            assert float(np.asarray(looked).reshape(-1)[5]) == expected and np.all(np.asarray(looked) == expected)
+    kept.clear()
+    for k in range(6):
+        places.add(step(x + k)[0].data_ptr())
+    assert len(places) == 1
+
+
+def test_gradients_lie_in_two_places_by_turns() -> None:
+    model = nn.Linear(300, 300)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    compiled, x = native(step), pullback.ones(2, 300)
+    places = []
+    for _ in range(8):
+        compiled(x)
+        assert model.weight.grad is not None
+        places.append(model.weight.grad.data_ptr())
+    assert len(set(places[2:])) == 2
+    held = model.weight.grad
+    before = held.clone()
+    compiled(x)
+    compiled(x)
+    assert pullback.equal(held, before)
+
+
 def test_constants_are_not_given_away() -> None:
     def step(x: Any) -> Any:
         return pullback.zeros(3), pullback.arange(3), x

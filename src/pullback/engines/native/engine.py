@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .report import report
 from .source import Source, write
 
 DONE, OTHER_LAYOUT = -1, -2
+RECYCLED = 2**17  # bytes of a result whose memory is kept; less is had from the allocator just as fast
 WORTHWHILE = 60  # microseconds of work: for less, a second thread is not woken
 
 
@@ -37,7 +39,7 @@ class Table(ctypes.Structure):
 class Executable:
     """A Program in machine code. Calling it gives the outputs, then the writes; state is written in place."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, recycle: bool = False) -> None:
         self.program = program
         self.plan = plan = lower(program)
         self.source = source = write(plan)
@@ -51,7 +53,12 @@ class Executable:
         self.known: list[Any] = [None] * len(program.inputs)
         self.guards = Guards(plan, self.arena) if builder.debugging() else None
         make = self.guards.maker if self.guards else maker
-        self.makers = [make(home.shape, home.strides, home.dtype) for home in plan.fresh]
+        makers = [make(home.shape, home.strides, home.dtype) for home in plan.fresh]
+        again = recycle and self.guards is None
+        self.makers = [
+            Recycled(make) if again and home.size * home.dtype.itemsize >= RECYCLED else make
+            for make, home in zip(makers, plan.fresh, strict=True)
+        ]
         self.tables = [self.table(piece) if isinstance(piece, str) else piece for piece in source.pieces]
         runtime = builder.library("runtime")
         self.run = runtime.pb_call
@@ -214,6 +221,34 @@ def maker(shape: Any, strides: Any, dtype: Any) -> Any:
     return lambda: np.empty(stored, dtype).transpose(back)
 
 
+class Recycled:
+    """Makes arrays in memory that the caller has let go of: new memory has to be cleared by the system, page by page.
+
+    A step's gradients need two: the last ones are still there when the next are made.
+    """
+
+    def __init__(self, make: Callable[[], np.ndarray[Any, Any]]) -> None:
+        self.make, self.kept = make, list[np.ndarray[Any, Any]]()
+
+    def __call__(self) -> np.ndarray[Any, Any]:
+        for array in self.kept:
+            if sys.getrefcount(array) <= ALONE and (array.base is None or sys.getrefcount(array.base) <= BASE):
+                return array
+        made = self.make()
+        self.kept = [*self.kept[-1:], made]
+        return made
+
+
+def references(arrays: list[np.ndarray[Any, Any]]) -> tuple[int, int]:
+    """What getrefcount says, in a loop as above, of an array that only the list has, and of what it is a view of."""
+    for array in arrays:
+        return sys.getrefcount(array), sys.getrefcount(array.base)
+    return 0, 0
+
+
+ALONE, BASE = references([np.empty((2, 3)).T])
+
+
 def aligned(nbytes: int) -> np.ndarray[Any, Any]:
     """Memory that begins at a cache line."""
     block = np.empty(nbytes + ALIGNMENT, np.uint8)
@@ -237,7 +272,7 @@ def laid_out(x: Any, value: Value) -> np.ndarray[Any, Any]:
 
 def build(program: Program) -> Executable:
     """What `engine="native"` makes of a Program."""
-    return Executable(program)
+    return Executable(program, recycle=True)
 
 
 __all__ = ["Executable", "build"]
