@@ -58,7 +58,7 @@ def test_a_run_leaves_all_that_it_says(tmp_path: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert all(
         word in out
-        for word in ("data ", "model ", "training ", "held out", "bits per byte", "order-3", "xz", "--- 'def '")
+        for word in ("data ", "model ", "training ", "held out", "bits per byte", "order-3", "xz", "--- 'def'")
     )
     assert "step 4\n" in out  # a sample on the way
     log = read(tmp_path / "run" / "log.jsonl")

@@ -201,7 +201,7 @@ class Pretraining:
         print(
             f"\ncurves     {self.folder / 'curves.png'}, {self.folder / 'log.jsonl'}\n"
             f"model      {self.folder / 'model'}, as transformers reads it; checkpoints in {self.folder}\n"
-            f'try        pullback generate {self.folder} "import "\n'
+            f'try        pullback generate {self.folder} "import"\n'
             f"           pullback train --data FILES --folder runs/mine\n"
             f"           pullback train --preset minimind2-small --folder runs/small"
         )

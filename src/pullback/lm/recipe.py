@@ -40,7 +40,7 @@ class Recipe:
     packed: bool = option(True, "documents end to end in rows; otherwise each in rows of its own")
     segments: bool = option(False, "packed documents do not look at each other")
 
-    steps: int = option(800, "updates of the weights")
+    steps: int = option(1200, "updates of the weights")
     batch: int = option(8, "rows in a batch")
     accumulate: int = option(1, "batches for each update")
     lr: float = option(3e-3, "the highest learning rate")
@@ -58,7 +58,7 @@ class Recipe:
 
     valid_every: int = option(200, "steps between validations")
     sample_every: int = option(200, "steps between samples; 0: none")
-    prompts: list[str] = option(["def ", "import ", "class "], "what samples start with")  # noqa: RUF009
+    prompts: list[str] = option(["def", "import", "class"], "what samples start with")  # noqa: RUF009
     checkpoint_every: int = option(200, "steps between checkpoints")
     keep: int = option(2, "checkpoints that are kept")
     log_every: int = option(1, "steps between lines of the log")
