@@ -33,7 +33,7 @@ class Recipe:
 
     data: list[str] = option(["stdlib"], "JSONL, text or Parquet files, folders; stdlib: Python's own sources")  # noqa: RUF009
     key: str = option("text", "the field of JSONL, or column of Parquet, with the text")
-    held_out: int = option(100, "one document in so many is held out for validation")
+    held_out: int = option(50, "one document in so many is held out for validation")
     tokenizer: str | None = option(None, "a tokenizer.json to use, or its folder; otherwise one is trained on the data")
     tokens: str | None = option(None, "a folder for the tokenised data, to share it between runs; else in the run's")
     length: int = option(256, "tokens in a row of a batch")
