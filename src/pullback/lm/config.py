@@ -103,6 +103,15 @@ class Config:
         return replace(self, **changes)
 
 
+TINY = Config(
+    vocab_size=2048,
+    hidden_size=192,
+    num_hidden_layers=4,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    intermediate_size=512,
+    max_position_embeddings=512,
+)
 MINIMIND = Config(max_position_embeddings=32768, norm_eps=1e-5, num_key_value_heads=2)
 MINIMIND3 = Config(
     hidden_size=768,
@@ -114,25 +123,8 @@ MINIMIND3 = Config(
 )
 
 PRESETS = {
-    "tiny": Config(
-        vocab_size=2048,
-        hidden_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        intermediate_size=512,
-        max_position_embeddings=512,
-    ),
-    "tiny-moe": Config(
-        vocab_size=2048,
-        hidden_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        intermediate_size=512,
-        max_position_embeddings=512,
-        num_experts=4,
-    ),
+    "tiny": TINY,
+    "tiny-moe": TINY.but(num_experts=4),
     "minimind2-small": MINIMIND,  # 25.83 M
     "minimind2": MINIMIND.but(hidden_size=768, num_hidden_layers=16, intermediate_size=2048),  # 104.03 M
     "minimind-3": MINIMIND3,  # 63.91 M
